@@ -19,8 +19,10 @@ pub async fn load(file: Option<&Path>, context: Option<&str>) -> Result<Config, 
             Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(failed)
         }
         None if context.is_some() => Config::from_kubeconfig(&options).await.map_err(|e| format!("--context: {e}")),
-        None => Config::infer()
-            .await
-            .map_err(|e| format!("no kubeconfig and no ServiceAccount was found: {e}; give --kubeconfig")),
+        None => Config::infer().await.map_err(|e| {
+            format!(
+                "no kubeconfig in $KUBECONFIG or ~/.kube/config, and no ServiceAccount of a pod: {e}; give --kubeconfig"
+            )
+        }),
     }
 }

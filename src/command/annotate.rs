@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::object::version;
 use super::requests::{ObjectPath, RequestError};
+use super::session::{Cluster, CommandError, ConnectionOptions, Streams, conclude};
 use super::targets::{self, Target};
-use super::{Cluster, CommandError, ConnectionOptions, Streams, conclude};
 
 /// The options of `muster annotate`.
 #[derive(Debug, clap::Args)]
@@ -86,8 +86,8 @@ async fn annotate(
 ) -> Result<(), String> {
     let text = |error: RequestError| error.to_string();
     let current = path.get(&cluster.client, name).await.map_err(text)?;
-    let patch = patch(&current, changes, overwrites)?;
-    path.patch(&cluster.client, name, &patch, false).await.map(drop).map_err(text)
+    let change = patch(&current, changes, overwrites)?;
+    path.patch(&cluster.client, name, &change, false).await.map(drop).map_err(text)
 }
 
 /// The patch of the annotations. Without `overwrites` it applies only to the version that was read.

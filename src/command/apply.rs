@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::files;
 use super::manifests::{self, FileManifest, NamespaceRule};
 use super::merge::{annotated, three_way};
 use super::object::version;
 use super::requests::{ObjectPath, RequestError};
-use super::{Cluster, CommandError, ConnectionOptions, Streams, conclude, files};
+use super::session::{Cluster, CommandError, ConnectionOptions, Streams, conclude};
 
 /// The options of `muster apply`.
 #[derive(Debug, clap::Args)]
@@ -88,7 +89,9 @@ pub(super) fn read(
     let rule = NamespaceRule { default: &cluster.namespace, is_given: connection.namespace.is_some() };
     let (manifests, bad) = manifests::read(&files, rule);
     let failures = [unread, bad].concat();
-    failures.iter().for_each(|failure| streams.note(failure));
+    for failure in &failures {
+        streams.note(failure);
+    }
     if manifests.is_empty() && failures.is_empty() {
         let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
         return Err(CommandError::Failed(format!("there is no object in {}", names.join(", "))));
@@ -125,11 +128,11 @@ impl ManifestApplier<'_> {
         wanted: &Value,
         current: &Value,
     ) -> Result<ApplyOutcome, RequestError> {
-        let patch = three_way(wanted, current);
-        if patch.as_object().is_some_and(serde_json::Map::is_empty) {
+        let change = three_way(wanted, current);
+        if change.as_object().is_some_and(serde_json::Map::is_empty) {
             return Ok(ApplyOutcome::Unchanged);
         }
-        let changed = path.patch(&self.cluster.client, &manifest.name, &patch, self.is_dry_run).await?;
+        let changed = path.patch(&self.cluster.client, &manifest.name, &change, self.is_dry_run).await?;
         // A dry run changes no version.
         let is_same = !self.is_dry_run && version(&changed) == version(current);
         Ok(if is_same { ApplyOutcome::Unchanged } else { ApplyOutcome::Configured })

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::apply;
 use super::requests::{ObjectPath, RequestError};
+use super::session::{Cluster, CommandError, ConnectionOptions, Streams, conclude};
 use super::targets::{self, Target};
 use super::wait::{list_names, timeout};
 use super::wait_goal::WaitGoal;
 use super::waiting::ObjectWait;
-use super::{Cluster, CommandError, ConnectionOptions, Streams, apply, conclude};
 
 /// The options of `muster delete`.
 #[derive(Debug, clap::Args)]

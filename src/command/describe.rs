@@ -3,8 +3,8 @@
 use super::describe_text;
 use super::object::{namespace, uid};
 use super::requests::{self, ObjectPath};
+use super::session::{Cluster, CommandError, ConnectionOptions, Streams, conclude};
 use super::targets::{self, Target};
-use super::{Cluster, CommandError, ConnectionOptions, Streams, conclude};
 
 /// The namespace of events about objects that have none.
 const EVENTS_OF_CLUSTER: &str = "default";

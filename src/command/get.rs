@@ -11,11 +11,12 @@ use super::object_watch::{ObjectWatch, WatchedChange};
 use super::print::{DataFormat, list, without_managers};
 use super::requests::ObjectPath;
 use super::resources::ResourceType;
+use super::session::{Cluster, CommandError, ConnectionOptions, Streams, conclude};
 use super::table::TableLayout;
 use super::targets::{self, Target};
-use super::{Cluster, CommandError, ConnectionOptions, Streams, conclude};
 
 /// The options of `muster get`.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Debug, clap::Args)]
 pub struct GetOptions {
     /// A kind, or several with commas between them, and names of objects; or KIND/NAME for each object. "muster" stands for AgentGateways,
@@ -173,7 +174,7 @@ fn print(
             None if is_single => Ok(()),
             last => {
                 objects.extend(last);
-                streams.print(&format.text(&list(objects)))
+                streams.print(&format.text(&list(&objects)))
             }
         };
     }

@@ -26,14 +26,11 @@ pub(super) fn annotated(manifest: &Value, is_secret: bool) -> Value {
 
 /// JSON as kubectl writes it, so that the two see no difference between their annotations.
 fn escaped(value: &Value) -> String {
-    let mut text = String::new();
-    for c in value.to_string().chars() {
-        match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-            _ => text.push(c),
-        }
-    }
-    text
+    let escaped = |c: char| match c {
+        '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => format!("\\u{:04x}", u32::from(c)),
+        _ => c.to_string(),
+    };
+    value.to_string().chars().map(escaped).collect()
 }
 
 /// A manifest of a Secret with all values in `data`, as the API server keeps them.

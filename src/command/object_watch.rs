@@ -120,15 +120,16 @@ impl ObjectWatch {
     /// What a person has to know of an error; nothing if the watch only lost its place.
     fn interruption(&self, error: watcher::Error) -> Result<Option<String>, RequestError> {
         let error = match error {
-            watcher::Error::InitialListFailed(error) => RequestError::from(error),
-            watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => RequestError::from(error),
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => RequestError::from(error),
             watcher::Error::WatchError(status) => RequestError::Refused(status),
             watcher::Error::NoResourceVersion => RequestError::Unanswered("the answer has no version".into()),
         };
         match error.code() {
             Some(410) => Ok(None),
-            // A list that is refused is refused each time.
-            Some(400..500) if !self.is_complete => Err(error),
+            // A first list that is refused is refused each time, and without an answer the address may be wrong.
+            None | Some(400..500) if !self.is_complete => Err(error),
             _ => Ok(Some(error.to_string())),
         }
     }

@@ -36,7 +36,7 @@ pub(super) fn without_managers(mut object: Value) -> Value {
 }
 
 /// Several objects as one list.
-pub(super) fn list(items: Vec<Value>) -> Value {
+pub(super) fn list(items: &[Value]) -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "items": items, "metadata": { "resourceVersion": "" } })
 }
 
@@ -52,6 +52,6 @@ mod tests {
             "{\n    \"kind\": \"X\",\n    \"metadata\": {\n        \"name\": \"one\"\n    }\n}\n"
         );
         assert_eq!(DataFormat::Yaml.text(&object), "kind: X\nmetadata:\n  name: one\n");
-        assert_eq!(list(vec![object])["items"][0]["metadata"]["name"], "one");
+        assert_eq!(list(&[object])["items"][0]["metadata"]["name"], "one");
     }
 }

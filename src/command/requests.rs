@@ -114,11 +114,11 @@ impl ObjectPath<'_> {
         self,
         client: &Client,
         name: &str,
-        patch: &Value,
+        change: &Value,
         dry_run: bool,
     ) -> Result<Value, RequestError> {
         let path = format!("{}?{}", self.resource.path(self.namespace, Some(name)), write_query(dry_run));
-        send(client, Method::PATCH, &path, Some(patch)).await
+        send(client, Method::PATCH, &path, Some(change)).await
     }
 
     pub(super) async fn delete(self, client: &Client, name: &str) -> Result<(), RequestError> {

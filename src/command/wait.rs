@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::object::name;
 use super::requests::ObjectPath;
+use super::session::{Cluster, CommandError, ConnectionOptions, Streams};
 use super::targets::{self, Target};
 use super::wait_goal::WaitGoal;
 use super::waiting::ObjectWait;
-use super::{Cluster, CommandError, ConnectionOptions, Streams};
 
 /// The options of `muster wait`.
 #[derive(Debug, clap::Args)]

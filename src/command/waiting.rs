@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::object::{name, uid};
 use super::object_watch::{ObjectWatch, WatchedChange};
 use super::requests::{ObjectPath, RequestError};
+use super::session::{Cluster, CommandError, Streams, conclude};
 use super::targets::Target;
 use super::wait_goal::WaitGoal;
-use super::{Cluster, CommandError, Streams, conclude};
 
 /// After this time a wait reports its progress where no person reads standard error, too.
 const QUIET: Duration = Duration::from_secs(10);

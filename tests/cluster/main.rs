@@ -15,6 +15,7 @@ mod authority;
 mod backups;
 mod bad_input;
 mod canary;
+mod commands;
 mod deletion;
 mod export;
 mod fleet;
@@ -151,6 +152,7 @@ fn main() {
         deletion::an_agent_with_a_name_refused_today_can_still_be_deleted,
         export::exported_manifests_bring_every_object_back,
         export::what_cannot_be_read_is_named_and_the_exit_status_is_not_0,
+        commands::the_commands_work_as_kubectl_does,
         outages::repeated_operator_kills_create_no_second_agent,
         outages::a_killed_gateway_is_reported_and_recovers,
         outages::a_frozen_gateway_is_noticed_and_recovers,

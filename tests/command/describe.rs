@@ -22,7 +22,7 @@ async fn an_object_is_described_with_its_own_events() {
     let text = rig.ok("describe agent one").await;
     for part in [
         "Name:        one\nNamespace:   fleet\nKind:        Agent (muster.dev/v1alpha1)\n",
-        "Spec:\n  boardRef:\n    name: ops\n",
+        "\n  boardRef:\n    name: ops\n",
         "  Ready   False    GatewayNotReady   30m   It is False.\n",
         "  10m   Normal   Created   1       The event of one.\n",
     ] {

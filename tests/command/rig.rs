@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use futures::FutureExt;
 use jiff::Timestamp;
 use kube::Client;
 use muster::api::crds;
@@ -13,6 +14,7 @@ use muster_embedded::EmbeddedApi;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tower::Service;
 
 /// Where the objects of a kind are.
 pub(crate) const AGENTS: &str = "/apis/muster.dev/v1alpha1/namespaces/fleet/agents";
@@ -110,7 +112,7 @@ impl Rig {
         let status = match outcome {
             Ok(()) => 0,
             Err(error) => {
-                shown.push_str(&format!("muster: {error}\n"));
+                shown = format!("{shown}muster: {error}\n");
                 if matches!(error, CommandError::Usage(_)) { 2 } else { 1 }
             }
         };
@@ -172,6 +174,15 @@ impl Rig {
         let body = if method == "GET" { Vec::new() } else { body.to_string().into_bytes() };
         let request = http::Request::builder().method(method).uri(path).header("content-type", content_type);
         self.client.request(request.body(body).unwrap()).await
+    }
+
+    /// Sends a request that has to succeed, before anything else happens.
+    pub(crate) fn send_at_once(&self, method: &str, path: &str, body: Value) {
+        let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = http::Request::builder().method(method).uri(path).header("content-type", content_type);
+        let request = request.body(kube::client::Body::from(body.to_string().into_bytes())).unwrap();
+        let answer = self.api.clone().call(request).now_or_never().unwrap().unwrap();
+        assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
     }
 
     /// An object.
