@@ -18,7 +18,10 @@ impl Muster<'_> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
         command.args(args).arg("--kubeconfig").arg(self.stack.cluster.kubectl.kubeconfig());
         let is_everywhere = args.contains(&"-A");
-        Ok(command.args(if is_everywhere { &[][..] } else { &["-n", &self.fleet.namespace] }).output()?)
+        if !is_everywhere {
+            command.args(["-n", &self.fleet.namespace]);
+        }
+        Ok(command.output()?)
     }
 
     /// The standard output of a successful command.
