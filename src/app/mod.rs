@@ -62,8 +62,9 @@ pub fn main(options: &RunOptions) -> Result<(), AppError> {
 }
 
 fn init_logging(format: LogFormat) {
+    // kube logs each refusal of a watch itself, in full. `state::watch_retries` says it shorter and less often.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube=warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube=warn,kube_runtime=error"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(false).init(),

@@ -21,6 +21,7 @@ pub mod unmanaged;
 pub mod unreadable;
 pub mod watch;
 
+mod watch_retries;
 use cache::Cache;
 
 use crate::api::{Agent, AgentGateway, Board};

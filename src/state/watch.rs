@@ -8,16 +8,15 @@ use futures::{Stream, StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, Event};
+use kube::runtime::watcher::{Config, Event};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use tracing::warn;
 
 use super::cache::{CacheChange, CacheWriter};
 use super::guarded::Guarded;
 use super::triggers::Triggers;
 use super::unreadable::UnreadableReports;
+use super::watch_retries::{WatchName, is_refused, retried};
 use crate::api::object_key::ObjectKey;
 use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::api::{Agent, AgentGateway, Board};
@@ -35,14 +34,14 @@ where
 {
     select_all(writers.into_iter().map(|mut writer| {
         let api: Api<Guarded<K>> = of_scope(client, writer.namespace());
-        let events = kube::runtime::watcher(api, Config::default()).default_backoff();
+        let name = WatchName { kind: K::kind(&()).into_owned(), namespace: writer.namespace().map(str::to_owned) };
+        let events = retried(name, kube::runtime::watcher(api, Config::default()).boxed());
         let changes = events.map(move |event| match event {
             Ok(event) => writer.apply(event),
             Err(error) => {
                 if is_refused(&error) {
                     writer.refused();
                 }
-                failed(&K::kind(&()), writer.namespace(), &error);
                 Vec::new()
             }
         });
@@ -58,31 +57,6 @@ pub(super) fn of_scope<K: Resource<Scope = NamespaceResourceScope, DynamicType =
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
-    }
-}
-
-/// Whether the operator's account has no right to list or to watch.
-fn is_refused(error: &watcher::Error) -> bool {
-    let cause = match error {
-        watcher::Error::InitialListFailed(cause)
-        | watcher::Error::WatchStartFailed(cause)
-        | watcher::Error::WatchFailed(cause) => cause,
-        watcher::Error::WatchError(status) => return status.code == 403,
-        watcher::Error::NoResourceVersion => return false,
-    };
-    matches!(cause, kube::Error::Api(status) if status.code == 403)
-}
-
-fn failed(kind: &str, namespace: Option<&str>, error: &watcher::Error) {
-    match namespace {
-        Some(namespace) if is_refused(error) => warn!(
-            kind,
-            namespace,
-            %error,
-            "the API server refuses the watch of a namespace, which is retried; grant the Role of deploy/components/namespaced in the \
-             namespace, or take the namespace out of --namespaces"
-        ),
-        namespace => warn!(kind, namespace, %error, "watch failed and is retried"),
     }
 }
 
@@ -157,15 +131,11 @@ pub async fn gateways<O: Objects>(
 pub async fn config_maps<O: Objects>(client: &Client, namespaces: &WatchedNamespaces, triggers: Triggers<O>) {
     let changed = select_all(namespaces.watches().into_iter().map(|namespace| {
         let api: Api<PartialObjectMeta<ConfigMap>> = of_scope(client, namespace.as_deref());
-        let events = kube::runtime::watcher(api, Config::default()).default_backoff();
+        let name = WatchName { kind: "ConfigMap".into(), namespace };
+        let events = retried(name, kube::runtime::watcher(api, Config::default()).boxed());
         let mut known = KnownVersions::default();
-        let keys = events.map(move |event| match event {
-            Ok(event) => known.apply(event),
-            Err(error) => {
-                failed("ConfigMap", namespace.as_deref(), &error);
-                Vec::new()
-            }
-        });
+        // A failure is in the log already.
+        let keys = events.map(move |event| event.map(|event| known.apply(event)).unwrap_or_default());
         keys.flat_map(futures::stream::iter).boxed()
     }));
     changed.for_each(async |key| triggers.config_map(&key)).await;

@@ -1,0 +1,163 @@
+//! The retries of a watch that fails, and what the log says about them.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use kube::runtime::watcher::{self, Event};
+use tracing::{info, warn};
+
+use crate::backoff;
+
+/// The wait after the first failure, and the longest wait. There is no jitter: the watches of one operator are few.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The kind and the namespace of a watch, for the log.
+#[derive(Clone, Debug)]
+pub(super) struct WatchName {
+    pub(super) kind: String,
+    pub(super) namespace: Option<String>,
+}
+
+/// The events of a watch, with a wait after each failure that grows with the failures in a row.
+///
+/// kube's own backoff begins anew with each event, and kube begins each attempt at a list with an event: a list that is refused would be
+/// asked for once a second for ever. Here only a complete list or a change of an object ends the failures.
+pub(super) fn retried<K>(
+    name: WatchName,
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Unpin,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> {
+    let begin = (events, Failures::default(), false);
+    stream::unfold((begin, name), |((mut events, mut failures, waits), name)| async move {
+        if waits {
+            tokio::time::sleep(failures.wait()).await;
+        }
+        let event = events.next().await?;
+        match &event {
+            Ok(Event::Init | Event::InitApply(_)) => {}
+            Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => {
+                if failures.end() {
+                    info!(kind = name.kind, namespace = name.namespace, "the watch works again");
+                }
+            }
+            Err(error) => {
+                if failures.add(is_refused(error)) {
+                    report(&name, error, &failures);
+                }
+            }
+        }
+        let waits = event.is_err();
+        Some((event, ((events, failures, waits), name)))
+    })
+}
+
+/// The failures of a watch in a row.
+#[derive(Debug, Default)]
+struct Failures {
+    number: u32,
+    /// Whether the API server refused the last attempt.
+    refused: bool,
+}
+
+impl Failures {
+    /// Adds a failure. Returns whether the log has to say so: for the first failure, a failure of another sort, and then at distances that
+    /// double.
+    fn add(&mut self, refused: bool) -> bool {
+        self.number = self.number.saturating_add(1);
+        let is_other = std::mem::replace(&mut self.refused, refused) != refused;
+        is_other || self.number.is_power_of_two()
+    }
+
+    /// Ends the failures. Returns whether there were any.
+    fn end(&mut self) -> bool {
+        std::mem::take(self).number > 0
+    }
+
+    fn wait(&self) -> Duration {
+        backoff::doubled(FIRST_WAIT, LONGEST_WAIT, self.number)
+    }
+}
+
+/// The answer of the API server in an error.
+fn answer(error: &watcher::Error) -> Option<(u16, &str)> {
+    let cause = match error {
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => cause,
+        watcher::Error::WatchError(status) => return Some((status.code, &status.message)),
+        watcher::Error::NoResourceVersion => return None,
+    };
+    match cause {
+        kube::Error::Api(status) => Some((status.code, &status.message)),
+        _ => None,
+    }
+}
+
+/// Whether the operator's account has no right to list or to watch.
+pub(super) fn is_refused(error: &watcher::Error) -> bool {
+    answer(error).is_some_and(|(code, _)| code == 403)
+}
+
+fn report(name: &WatchName, error: &watcher::Error, failures: &Failures) {
+    let WatchName { kind, namespace } = name;
+    // The message alone: the whole answer would say it three times.
+    let text = answer(error).map_or_else(|| error.to_string(), |(_, message)| message.to_owned());
+    let (failures, retry_in) = (failures.number, failures.wait().as_secs());
+    match namespace {
+        Some(namespace) if is_refused(error) => warn!(
+            kind,
+            namespace,
+            error = text,
+            failures,
+            retry_in,
+            "the API server refuses the watch of a namespace, which is retried; grant the Role of deploy/components/namespaced in the \
+             namespace, or take the namespace out of --namespaces"
+        ),
+        namespace => warn!(kind, namespace, error = text, failures, retry_in, "watch failed and is retried"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn name() -> WatchName {
+        WatchName { kind: "ConfigMap".into(), namespace: Some("team".into()) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_is_refused_again_and_again_is_asked_for_ever_less_often() {
+        // kube begins each attempt at a list with an event, and then asks.
+        let attempt = || [Ok::<Event<ConfigMap>, _>(Event::Init), Err(watcher::Error::NoResourceVersion)];
+        let events = retried(name(), stream::iter(std::iter::repeat_with(attempt).flatten()));
+        let began = Instant::now();
+        let failures = events.filter(|event| std::future::ready(event.is_err()));
+        let times = failures.map(|_| began.elapsed()).take_while(|time| std::future::ready(time.as_secs() < 600));
+        let times: Vec<_> = times.collect().await;
+        assert!(times.len() < 30, "{} attempts in 10 minutes", times.len());
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(longest <= Some(Duration::from_secs(30)), "{longest:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_worked_is_retried_soon() {
+        let attempt = || [Ok::<Event<ConfigMap>, _>(Event::InitDone), Err(watcher::Error::NoResourceVersion)];
+        let events = retried(name(), stream::iter(std::iter::repeat_with(attempt).flatten()));
+        let began = Instant::now();
+        assert_eq!(events.take(20).count().await, 20);
+        assert_eq!(began.elapsed(), FIRST_WAIT * 9);
+    }
+
+    #[test]
+    fn the_log_names_a_failure_once_and_then_at_growing_distances() {
+        let mut failures = Failures::default();
+        let reported: Vec<_> = (1..=20).filter(|_| failures.add(true)).collect();
+        assert_eq!(reported, [1, 2, 4, 8, 16]);
+        assert!(failures.add(false), "another failure");
+        assert!(failures.end() && !failures.end());
+        assert!(failures.add(true), "the first of a new row");
+    }
+}
