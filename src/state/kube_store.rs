@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use super::store::{EventTarget, MetadataChange, Store, StoreError};
+use super::store::{BoundAgents, Denial, EventTarget, MetadataChange, Store, StoreError};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::names::is_object_name;
 use crate::api::object_key::ObjectKey;
@@ -235,19 +235,24 @@ impl Store for KubeStore {
         Ok(found.map(|namespace| namespace.metadata))
     }
 
-    async fn count_bound_agents(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
+    async fn bound_agents(&self, gateway: &ObjectKey) -> Result<BoundAgents, StoreError> {
         let bound = |guard: &&DeserializeGuard<Agent>| match &guard.0 {
             Ok(agent) => Binding::of(agent).is_some_and(|b| b.gateway == *gateway),
             // An unreadable Agent may be bound. It counts, so that cleanup keeps the credentials.
             Err(invalid) => invalid.metadata.finalizers.iter().flatten().any(|f| f == keys::AGENT_FINALIZER),
         };
-        let mut count = 0;
+        let mut found = BoundAgents::default();
         for namespace in self.namespaces.watches() {
             let api: Api<DeserializeGuard<Agent>> = watch::of_scope(&self.client, namespace.as_deref());
-            let agents = self.read(api.list(&ListParams::default())).await?;
-            count += agents.items.iter().filter(bound).count();
+            match (self.read(api.list(&ListParams::default())).await, namespace) {
+                (Ok(agents), _) => found.count += agents.items.iter().filter(bound).count(),
+                (Err(StoreError::Denied { denial: Denial::Rights, .. }), Some(namespace)) => {
+                    found.refused.push(namespace);
+                }
+                (Err(error), _) => return Err(error),
+            }
         }
-        Ok(count)
+        Ok(found)
     }
 
     async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
@@ -318,6 +323,10 @@ impl Store for KubeStore {
         let mut message = event.message.clone();
         message.truncate(message.floor_char_boundary(MAX_NOTE_BYTES));
         let request = Event {
+
+#[cfg(test)]
+#[path = "kube_store_tests.rs"]
+mod tests;
             type_: if event.warning { EventType::Warning } else { EventType::Normal },
             reason: event.reason.clone(),
             note: Some(message),

@@ -163,6 +163,15 @@ impl MetadataChange {
     }
 }
 
+/// The Agents that are bound to an AgentGateway, by the API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BoundAgents {
+    /// Their number, without the refused namespaces.
+    pub count: usize,
+    /// The namespaces of `--namespaces` whose Agents the API server does not show to the operator.
+    pub refused: Vec<String>,
+}
+
 /// The object of an event.
 #[derive(Clone, Copy, Debug)]
 pub enum EventTarget<'a> {
@@ -185,7 +194,7 @@ pub enum EventTarget<'a> {
 ///
 /// # Guarantees
 /// Reads of Agents, Boards and AgentGateways come from a cache, except [`Store::fresh_agent`] and
-/// [`Store::count_bound_agents`]. Reads of Secrets, ConfigMaps and namespaces by name come from the API server. A Secret or a
+/// [`Store::bound_agents`]. Reads of Secrets, ConfigMaps and namespaces by name come from the API server. A Secret or a
 /// ConfigMap with an invalid name counts as absent, so that no name becomes part of another API path. A write applies only to
 /// the resource version that was read, and returns the written object.
 pub trait Store: Objects + Send + Sync + 'static {
@@ -203,8 +212,8 @@ pub trait Store: Objects + Send + Sync + 'static {
     fn config_map(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<ConfigMapContent>, StoreError>> + Send;
     /// The metadata of a namespace.
     fn namespace(&self, name: &str) -> impl Future<Output = Result<Option<ObjectMeta>, StoreError>> + Send;
-    /// The number of Agents with a binding to this gateway, from the API server and not from the cache.
-    fn count_bound_agents(&self, gateway: &ObjectKey) -> impl Future<Output = Result<usize, StoreError>> + Send;
+    /// The Agents with a binding to this gateway, from the API server and not from the cache.
+    fn bound_agents(&self, gateway: &ObjectKey) -> impl Future<Output = Result<BoundAgents, StoreError>> + Send;
 
     /// Creates a Secret.
     fn create_secret(&self, secret: &Secret) -> impl Future<Output = Result<Secret, StoreError>> + Send;

@@ -16,7 +16,7 @@ use muster::core::agent::templates::ConfigMapContent;
 use muster::core::event::Event;
 use muster::core::index::Indexed;
 use muster::core::objects::{AgentIndex, BoardIndex, Coverage, GatewayIndex, Objects};
-use muster::state::store::{EventTarget, MetadataChange, Store, StoreError};
+use muster::state::store::{BoundAgents, EventTarget, MetadataChange, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -329,9 +329,14 @@ impl Store for MemoryStore {
         Ok(is_known.then(|| ObjectMeta { labels, deletion_timestamp, ..ObjectMeta::default() }))
     }
 
-    async fn count_bound_agents(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
+    async fn bound_agents(&self, gateway: &ObjectKey) -> Result<BoundAgents, StoreError> {
+        let state = self.state();
+        let refused = state.coverage.iter().filter(|(_, coverage)| **coverage == Coverage::Refused);
+        let refused: Vec<_> = refused.map(|(namespace, _)| namespace.clone()).collect();
         let bound = |agent: &&Agent| Binding::of(agent).is_some_and(|b| b.gateway == *gateway);
-        Ok(self.state().agents.values().filter(bound).count())
+        let seen = |agent: &&Agent| agent.namespace().is_none_or(|namespace| !refused.contains(&namespace));
+        let count = state.agents.values().filter(seen).filter(bound).count();
+        Ok(BoundAgents { count, refused })
     }
 
     async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {

@@ -104,3 +104,47 @@ async fn a_selector_admits_nothing_while_the_labels_of_namespaces_cannot_be_read
     assert_eq!(gateway.agents().len(), 2);
     assert!(rig.store.state().agents[&guest()].status.clone().unwrap().revocation.is_none());
 }
+
+/// The AgentGateway of [`NS`] is being deleted, and the operator may not read the namespace `refused`.
+async fn deleted_beside_a_refused_namespace(allowed: &Value) -> (Rig, Simulator) {
+    let (mut rig, gateway) = Rig::new();
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["allowedNamespaces"] = allowed.clone();
+    rig.apply::<AgentGateway>(manifest);
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.stop();
+    rig.store.state().coverage = [("refused".to_owned(), Coverage::Refused)].into();
+    rig.start();
+    rig.delete::<Agent>("one");
+    rig.delete::<AgentGateway>("gw");
+    rig.run_for(Duration::from_mins(10)).await;
+    (rig, gateway)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_goes_although_a_namespace_is_refused_that_it_does_not_admit() {
+    let selector = json!({ "from": "Selector", "selector": { "matchLabels": { "team": "a" } } });
+    for allowed in [Value::Null, json!({ "from": "Same" }), selector] {
+        let (rig, gateway) = deleted_beside_a_refused_namespace(&allowed).await;
+        let state = rig.store.state();
+        assert!(state.gateways.is_empty() && state.secrets.len() == 1, "{allowed}: {:?}", state.secrets.keys());
+        assert_eq!(gateway.agents().len(), 1);
+        let left = state.events.iter().filter(|(name, event)| name == "gw" && event.message.contains("refused"));
+        assert_eq!(left.count(), 1, "{allowed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_keeps_its_credentials_while_a_namespace_that_it_admits_is_refused() {
+    let (mut rig, _gateway) = deleted_beside_a_refused_namespace(&json!({ "from": "All" })).await;
+    let (_, reason, message) = rig.gateway_condition("gw", ConditionType::Ready);
+    assert_eq!(reason, "KubernetesError");
+    for words in ["namespace \"refused\"", "grant the operator its Role", "--namespaces"] {
+        assert!(message.contains(words), "{message}");
+    }
+    assert!(rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "gw-device")));
+    rig.store.state().coverage.clear();
+    rig.until("the deletion", |rig| rig.store.state().gateways.is_empty()).await;
+}

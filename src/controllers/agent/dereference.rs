@@ -159,7 +159,7 @@ fn unknown_gateway<S: Store>(store: &S, key: &ObjectKey) -> ReconcileError {
 ///
 /// # Errors
 /// The labels of the namespace could not be read.
-pub(super) async fn admits<S: Store>(
+pub(crate) async fn admits<S: Store>(
     store: &S,
     gateway: &AgentGateway,
     key: &ObjectKey,

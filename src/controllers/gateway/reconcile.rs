@@ -10,11 +10,13 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, Reason, keys};
 use crate::controllers::Context;
 use crate::controllers::agent::cleanup::interrupted_removals;
+use crate::controllers::agent::dereference::admits;
 use crate::controllers::gateway::credentials;
 use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::status_writer::{Written, publish_gateway_events, write_gateway};
 use crate::core::error::ReconcileError;
 use crate::core::gateway::census::{self, Census, bound};
+use crate::core::gateway::cleanup::{unseen_agents, unseen_event};
 use crate::core::gateway::conditions::ObservedConnection;
 use crate::core::gateway::shared_heartbeats::{self, RecordedBlocks, SharedHeartbeatPlan};
 use crate::core::gateway::status::{GatewayFacts, GatewayObservation, status};
@@ -24,7 +26,7 @@ use crate::core::{names, ownership};
 use crate::openclaw::ConnectionSettings;
 use crate::openclaw::model::{self, Credential, Inventory};
 use crate::state::changes::STARTUP_GRACE;
-use crate::state::store::{EventTarget, MetadataChange, Store};
+use crate::state::store::{BoundAgents, EventTarget, MetadataChange, Store, StoreError};
 
 /// The longest time until an AgentGateway that is being deleted is reconciled again. A change of its Agents triggers it.
 const WHILE_BOUND: Duration = Duration::from_mins(1);
@@ -138,7 +140,7 @@ async fn deleting<S: Store>(
 ) -> Result<Requeue, ReconcileError> {
     let known = bound(&ctx.state.store, key).len();
     // The last credentials for the cleanup go with this AgentGateway, so the API server confirms that no Agent needs them.
-    let bound = if known > 0 { known } else { ctx.state.store.count_bound_agents(key).await? };
+    let (bound, unseen) = if known > 0 { (known, Vec::new()) } else { bound_and_unseen(ctx, gateway, key).await? };
     let blocks = shared_heartbeats::recorded_blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
     if bound > 0 || matches!(blocks, RecordedBlocks::Wait) {
         if ctx.gateways.handle(key).is_none()
@@ -160,16 +162,48 @@ async fn deleting<S: Store>(
     }
     let claim = MetadataChange { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..MetadataChange::default() };
     match ctx.state.store.patch_gateway_metadata(gateway, &claim).await {
-        Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => {}
+        Ok(_) | Err(StoreError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }
     info!(gateway = %key, "finalizer removed");
-    // The steps above may be repeated. This event is published once.
+    // The steps above may be repeated. These events are published once.
+    if !unseen.is_empty() {
+        warn!(gateway = %key, namespaces = ?unseen, "deleted without a look at namespaces that the API server refuses");
+        ctx.state.store.publish(EventTarget::Gateway(gateway), &unseen_event(&unseen)).await;
+    }
     if let RecordedBlocks::Left(message) = blocks {
         warn!(gateway = %key, left = message, "left on the gateway");
         ctx.state.store.publish(EventTarget::Gateway(gateway), &shared_heartbeats::leftover_event(message)).await;
     }
     Ok(Requeue::on_change())
+}
+
+/// The number of Agents that are bound to an AgentGateway, by the API server, and the namespaces that it refuses to show.
+///
+/// One refused namespace must not keep all AgentGateways of the others. An Agent of a namespace that this AgentGateway does not admit is not
+/// bound to it, unless the admission was taken back while the operator could not see the Agent: its agent stays on the gateway then, and an
+/// event says that nobody looked. An Agent of an admitted namespace may well be bound, and without the credentials nobody could remove its
+/// agent any more. The AgentGateway waits for it, until a person grants the Role or takes the namespace out of the list.
+///
+/// # Errors
+/// The API server does not answer, or refuses a namespace that the AgentGateway admits.
+async fn bound_and_unseen<S: Store>(
+    ctx: &Context<S>,
+    gateway: &AgentGateway,
+    key: &ObjectKey,
+) -> Result<(usize, Vec<String>), ReconcileError> {
+    let store = &ctx.state.store;
+    let BoundAgents { count, refused } = store.bound_agents(key).await?;
+    let (mut admitted, mut others) = (Vec::new(), Vec::new());
+    for namespace in refused {
+        match admits(store, gateway, key, &namespace).await {
+            Ok(false) => others.push(namespace),
+            // Without the labels of the namespace, a selector may admit it.
+            Ok(true) | Err(StoreError::Denied { .. }) => admitted.push(namespace),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if admitted.is_empty() || count > 0 { Ok((count, others)) } else { Err(unseen_agents(&admitted)) }
 }
 
 /// The observed state of a gateway with a connection.

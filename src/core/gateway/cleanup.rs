@@ -4,11 +4,17 @@ use std::collections::BTreeSet;
 
 use kube::api::ObjectMeta;
 
-use crate::api::AgentGateway;
 use crate::api::object_key::ObjectKey;
+use crate::api::{AgentGateway, Reason};
 use crate::core::agent::binding::Binding;
+use crate::core::error::ReconcileError;
+use crate::core::event::Event;
 use crate::core::gateway_ref::{gateway_key, gateway_of_board};
+use crate::core::names::list;
 use crate::core::objects::{Coverage, Objects};
+
+/// The largest number of namespaces that one message names.
+const MAX_NAMED: usize = 5;
 
 /// An AgentGateway that no longer exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,32 @@ impl DeletedGateway {
         let secrets = [AgentGateway::default_device_secret(&key.name)].into();
         Self { key, uid: None, secrets }
     }
+}
+
+/// The error of an AgentGateway that is being deleted, while the operator may not list the Agents of namespaces that it admits. One of them may
+/// be bound to it, and needs its credentials for its removal.
+#[must_use]
+pub fn unseen_agents(namespaces: &[String]) -> ReconcileError {
+    let message = format!(
+        "Muster may not list the Agents of {}, which this AgentGateway admits, and one of them may be bound to it; grant the operator its Role there, or take the namespace out of --namespaces",
+        quoted(namespaces)
+    );
+    ReconcileError::permanent(Reason::KubernetesError, message)
+}
+
+/// The event of a deleted AgentGateway for whose deletion these namespaces were not looked at.
+#[must_use]
+pub fn unseen_event(namespaces: &[String]) -> Event {
+    let message = format!(
+        "the AgentGateway was deleted without a look at {}, which it does not admit and whose Agents Muster may not list; an agent that is still bound from there stays on the gateway",
+        quoted(namespaces)
+    );
+    Event { warning: true, reason: Reason::Deleting.to_string(), action: "Release", message }
+}
+
+fn quoted(namespaces: &[String]) -> String {
+    let names: Vec<_> = namespaces.iter().map(|name| format!("namespace {name:?}")).collect();
+    list(&names, MAX_NAMED)
 }
 
 /// The missing AgentGateways that Agents or Boards refer to. An AgentGateway in a namespace that the operator does not know is not missing.
