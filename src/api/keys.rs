@@ -29,7 +29,7 @@ pub const RESET_SESSION_REQUESTED_AT: &str = "muster.dev/reset-session-requested
 /// On an Agent, a Board or an AgentGateway: requests a wake message to the agents.
 pub const WAKE_REQUESTED_AT: &str = "muster.dev/wake-requested-at";
 /// On an Agent, a Board, an AgentGateway, a namespace or a CustomResourceDefinition of these kinds: `true` refuses the deletion. The
-/// admission policy `deploy/base/protectionpolicy.yaml` reads the annotation, and no code of Muster.
+/// admission policy `deploy/base/protectionpolicy.yaml` refuses it, and the agent of a protected Agent stays when its AgentGateway goes.
 pub const PROTECTED: &str = "muster.dev/protected";
 /// On a token Secret: SHA-256 of the token that Muster wrote. A token with another hash was written by hand.
 pub const ISSUED_SHA256: &str = "muster.dev/issued-sha256";

@@ -14,7 +14,7 @@ use crate::api::agent::Agent;
 use crate::api::conditions::find;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
-use crate::api::{AgentGateway, Board, ConditionType};
+use crate::api::{AgentGateway, Board, ConditionType, keys};
 use crate::core::agent::binding::Binding;
 use crate::core::gateway_ref::{agents_of_board, agents_of_gateway, resolved_gateway};
 use crate::core::index::{awaited_place, board_key, places};
@@ -167,13 +167,14 @@ impl<O: Objects> Triggers<O> {
 
 /// Whether the uid, the generation or a one-shot request of an object changed: the change is not only a change of the status.
 fn spec_changed<K: Resource<DynamicType = ()>>(before: Option<&K>, now: &K) -> bool {
-    let requests = |meta: &ObjectMeta| {
-        let annotations = meta.annotations.as_ref();
-        RequestKind::ALL.map(|kind| annotations?.get(kind.annotation()).cloned())
+    let annotations = |meta: &ObjectMeta| {
+        let all = meta.annotations.as_ref();
+        let requests = RequestKind::ALL.map(|kind| all?.get(kind.annotation()).cloned());
+        (requests, all.and_then(|all| all.get(keys::PROTECTED).cloned()))
     };
     before.is_none_or(|before| {
         let (before, now) = (before.meta(), now.meta());
-        before.uid != now.uid || before.generation != now.generation || requests(before) != requests(now)
+        before.uid != now.uid || before.generation != now.generation || annotations(before) != annotations(now)
     })
 }
 

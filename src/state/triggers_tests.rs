@@ -308,3 +308,17 @@ fn a_guest_that_leaves_its_gateway_wakes_the_agents_of_its_namespace_that_wait_f
     triggers.agent(Some(&agent(guest)), &agent(released));
     assert_eq!(queued.names()[0], named(&["late"]));
 }
+
+#[test]
+fn an_agent_whose_protection_is_lifted_is_reconciled() {
+    let counting = fleet(0);
+    let (triggers, mut queued) = triggers(&counting);
+    let mut now = agent(agent_on("ops-1", "ops", "gw"));
+    let mut before = now.clone();
+    before.metadata.annotations = Some([(crate::api::keys::PROTECTED.to_owned(), "true".to_owned())].into());
+    now.metadata.annotations = Some([("example.com/other".to_owned(), "1".to_owned())].into());
+    triggers.agent(Some(&before), &now);
+    assert_eq!(queued.names()[0], named(&["ops-1"]));
+    triggers.agent(Some(&now), &agent(agent_on("ops-1", "ops", "gw")));
+    assert_eq!(queued.names()[0], named(&[]), "another annotation");
+}

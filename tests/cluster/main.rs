@@ -110,6 +110,7 @@ fn main() {
         protection::another_value_than_true_or_false_is_refused,
         protection::a_protected_object_is_deleted_only_after_its_protection_is_lifted,
         protection::collections_pipelines_and_namespaces_delete_no_protected_object,
+        protection::a_protected_agent_keeps_its_agent_when_its_namespace_is_deleted_with_the_gateway,
         protection::a_protected_namespace_and_the_definitions_are_not_deleted,
         rights::a_whole_life_cycle_uses_every_granted_right_and_no_other,
         namespaces::an_operator_with_roles_works_in_their_namespaces_and_nowhere_else,

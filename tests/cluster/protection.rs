@@ -98,6 +98,27 @@ pub(crate) async fn collections_pipelines_and_namespaces_delete_no_protected_obj
     Ok(())
 }
 
+pub(crate) async fn a_protected_agent_keeps_its_agent_when_its_namespace_is_deleted_with_the_gateway(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    let fleet = stack.fleet("guarded").await?;
+    until_in_force(&fleet).await?;
+    fleet.apply(&[stack.gateway(), board("ops"), protected(unwoken("kept"), "true"), unwoken("one")]).await?;
+    fleet.all_ready().await?;
+    let id = fleet.field("agent/kept", ".status.agentId").await?;
+    fleet.run(&["delete", "namespace", &fleet.namespace, "--wait=false"]).await?;
+    fleet.run(&["wait", "--for=delete", "agents.muster.dev/one", "--timeout=120s"]).await?;
+    let message = fleet.until_reason("agent/kept", "Ready", "GatewayNotFound").await?;
+    assert!(message.contains("muster.dev/protected"), "{message}");
+    let message = fleet.until_reason("agentgateway/gw", "Ready", "AgentsBound").await?;
+    assert!(message.contains("guarded/kept"), "{message}");
+    assert_eq!(stack.agents()?, [id]);
+    fleet.run(&["annotate", "agents.muster.dev", "kept", "muster.dev/protected-"]).await?;
+    fleet.run(&["wait", "--for=delete", "namespace/guarded", "--timeout=120s"]).await?;
+    assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
+    Ok(())
+}
+
 pub(crate) async fn a_protected_namespace_and_the_definitions_are_not_deleted(
     stack: &mut Stack,
 ) -> Result<(), Failure> {

@@ -38,6 +38,7 @@ mod namespaces;
 mod outages;
 mod passed_config;
 mod phases;
+mod protection;
 mod requests;
 mod rig;
 mod rotation;

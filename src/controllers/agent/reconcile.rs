@@ -26,11 +26,13 @@ use crate::core::agent::conclude::{AppliedPlan, Conclusion, NextPass, PassEnd, c
 use crate::core::agent::desired::Desired;
 use crate::core::agent::observed::Observed;
 use crate::core::agent::plan::{ClusterState, Plan, plan};
+use crate::core::agent::protection;
 use crate::core::agent::session::{self, SessionChange};
 use crate::core::agent::status::is_observed;
 use crate::core::agent::status_input::StatusInput;
 use crate::core::agent::token::rules::TokenState;
 use crate::core::agent::workspaces::{self, WantedWorkspace};
+use crate::core::gateway_ref::resolved_gateway;
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::AgentActivity;
@@ -114,7 +116,8 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     Ok(PassEnd::Applied(Box::new(AppliedPlan { plan, deferred, outcome })))
 }
 
-/// Removes the agent of a binding to an AgentGateway that is deleted or being deleted.
+/// Removes the agent of a binding to an AgentGateway that is deleted or being deleted. The agent of a protected Agent stays while the
+/// AgentGateway is being deleted.
 async fn release_lost_gateway<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<(), PassEnd> {
     let is_lost = |binding: &Binding| match removal::presence(&ctx.state.store, binding) {
         Presence::Absent | Presence::Terminating { .. } => true,
@@ -122,6 +125,10 @@ async fn release_lost_gateway<S: Store>(ctx: &Context<S>, work: &mut Work) -> Re
         Presence::Present | Presence::Unknown => false,
     };
     let Some(binding) = Binding::of(&work.agent).filter(is_lost) else { return Ok(()) };
+    if ctx.state.store.gateway(&binding.gateway).is_some() {
+        let goes_to = resolved_gateway(&ctx.state.store, &work.agent);
+        protection::obstacle(&work.agent, &binding, goes_to.as_ref()).map_or(Ok(()), Err)?;
+    }
     work.agent = Box::pin(cleanup::release(ctx, &work.agent, &binding)).await?;
     work.token = None;
     Err(PassEnd::Released)

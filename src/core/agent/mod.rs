@@ -34,6 +34,7 @@ pub mod observed;
 pub mod passed_config;
 pub mod permissions;
 pub mod plan;
+pub mod protection;
 pub mod references;
 pub mod removal;
 pub mod resolved_names;

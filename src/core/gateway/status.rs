@@ -14,6 +14,7 @@ use crate::api::conditions::{ConditionUpdate, fill, is_true, set};
 use crate::api::gateway::{GatewayCapabilities, Pairing};
 use crate::api::soul::SoulDirectoryStatus;
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
+use crate::core::agent::protection;
 use crate::core::agent::status::parent_derived_id;
 use crate::core::error::ReconcileError;
 use crate::core::kstatus::{ProgressInput, set_progress};
@@ -84,7 +85,7 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
             let seen = connection.as_ref().map(|connection| connected(gateway, &mut new, connection, now));
             let mut conditions = seen.unwrap_or_default();
             conditions.retain(|condition| condition.kind != C::Ready);
-            conditions.push(deleting_condition(*bound));
+            conditions.push(deleting_condition(*bound, protection::waits_for(facts.bound)));
             conditions
         }
         GatewayObservation::Connection(connection) => connected(gateway, &mut new, connection, now),
@@ -125,13 +126,14 @@ fn connected(
     from_connection(gateway, new.pairing.as_ref(), seen)
 }
 
-fn deleting_condition(bound: usize) -> ConditionUpdate {
+fn deleting_condition(bound: usize, waits_for: Option<String>) -> ConditionUpdate {
     if bound == 0 {
         let message = "no agent is bound to this gateway; Muster removes the empty heartbeat blocks in status.sharedHeartbeats from its config";
         return ConditionUpdate::new(C::Ready, false, Reason::Deleting, message);
     }
+    let waits_for = waits_for.map(|sentence| format!("; {sentence}")).unwrap_or_default();
     let message = format!(
-        "{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan is released at once"
+        "{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan is released at once{waits_for}"
     );
     ConditionUpdate::new(C::Ready, false, Reason::AgentsBound, message)
 }
