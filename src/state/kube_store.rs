@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use super::event_recorder::EventRecorder;
 use super::store::{BoundAgents, Denial, EventTarget, MetadataChange, Store, StoreError};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::names::is_object_name;
@@ -36,8 +36,6 @@ const MAX_READS: usize = 16;
 const MAX_WRITES: usize = 16;
 /// How long the API server may take to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// The maximum length of an event's note in Kubernetes, in bytes.
-const MAX_NOTE_BYTES: usize = 1024;
 
 /// A real API server.
 #[derive(Clone)]
@@ -45,7 +43,7 @@ pub struct KubeStore {
     client: Client,
     caches: Caches,
     namespaces: WatchedNamespaces,
-    recorder: Recorder,
+    recorder: EventRecorder,
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
 }
@@ -60,8 +58,7 @@ impl KubeStore {
     /// The API server of `client`, with these caches of the objects in these namespaces.
     #[must_use]
     pub fn new(client: Client, caches: Caches, namespaces: WatchedNamespaces) -> Self {
-        let reporter = Reporter { controller: keys::FIELD_MANAGER.into(), instance: None };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let recorder = EventRecorder::new(client.clone());
         let (reads, writes) = (Arc::new(Semaphore::new(MAX_READS)), Arc::new(Semaphore::new(MAX_WRITES)));
         Self { client, caches, namespaces, recorder, reads, writes }
     }
@@ -320,21 +317,14 @@ impl Store for KubeStore {
                 ..ObjectReference::default()
             },
         };
-        let mut message = event.message.clone();
-        message.truncate(message.floor_char_boundary(MAX_NOTE_BYTES));
-        let request = Event {
-
-#[cfg(test)]
-#[path = "kube_store_tests.rs"]
-mod tests;
-            type_: if event.warning { EventType::Warning } else { EventType::Normal },
-            reason: event.reason.clone(),
-            note: Some(message),
-            action: event.action.into(),
-            secondary: None,
-        };
-        if let Err(error) = self.write(self.recorder.publish(&request, &reference)).await {
+        // Kubernetes takes the microseconds of an event, and its name has the nanoseconds.
+        let published = self.recorder.publish(&reference, event, Timestamp::now());
+        if let Err(error) = self.write(published).await {
             debug!(%error, reason = event.reason, "event refused");
         }
     }
 }
+
+#[cfg(test)]
+#[path = "kube_store_tests.rs"]
+mod tests;

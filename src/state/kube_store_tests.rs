@@ -57,3 +57,44 @@ async fn a_namespace_that_the_api_server_refuses_is_named_and_the_others_are_cou
     let bound = store.bound_agents(&ObjectKey::new("team-c", "gw")).await.unwrap();
     assert_eq!(bound, BoundAgents { count: 1, refused: vec!["team-z".into()] });
 }
+
+/// Publishes these messages of one reason at the same time. Returns the methods of the requests.
+async fn published(messages: &[&str], one_after_the_other: bool) -> Vec<Method> {
+    let (store, requests) = store(&["team"], |_, _, body| {
+        let mut event = json!({ "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": { "name": "gw.1" } });
+        if let Some(name) = body.pointer("/metadata/name") {
+            event["metadata"]["name"] = name.clone();
+        }
+        (201, event)
+    });
+    let mut gateway = Board::default();
+    gateway.metadata.name = Some("gw".into());
+    gateway.metadata.namespace = Some("team".into());
+    let event = |message: &&str| event::Event {
+        warning: true,
+        reason: "NotAdmitted".into(),
+        action: "Admit",
+        message: (*message).to_owned(),
+    };
+    let events: Vec<_> = messages.iter().map(event).collect();
+    let publish = |event| store.publish(EventTarget::Board(&gateway), event);
+    if one_after_the_other {
+        for event in &events {
+            publish(event).await;
+        }
+    } else {
+        futures::future::join_all(events.iter().map(publish)).await;
+    }
+    requests.lock().unwrap().iter().map(|(method, ..)| method.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_new_message_of_a_known_reason_is_an_event_of_its_own_and_a_repeated_one_is_counted() {
+    let methods = published(&["does not admit", "no longer admits", "does not admit"], true).await;
+    assert_eq!(methods, [Method::POST, Method::POST, Method::PATCH]);
+}
+
+#[tokio::test]
+async fn one_message_that_two_reconciles_publish_at_the_same_time_is_one_event() {
+    assert_eq!(published(&["revoked", "revoked"], false).await, [Method::POST, Method::PATCH]);
+}

@@ -1,5 +1,5 @@
-//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `guarded`, `watch`), the reads
-//! and writes of Kubernetes (`store`, `kube_store`), the objects to reconcile after a change (`triggers`, `changes`), the reports of agents
+//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `guarded`, `watch`, `watch_retries`), the reads
+//! and writes of Kubernetes (`store`, `kube_store`, `event_recorder`), the objects to reconcile after a change (`triggers`, `changes`), the reports of agents
 //! (`heartbeats`), the inventories of gateways (`inventories`, `unmanaged`), the token hashes (`tokens`), the token Secrets of a moment ago (`recent_secrets`), and the access
 //! control (`authz`, `kube_authz`).
 //!
@@ -8,6 +8,7 @@
 pub mod authz;
 pub mod cache;
 pub mod changes;
+mod event_recorder;
 pub mod guarded;
 pub mod heartbeats;
 pub mod inventories;
@@ -20,8 +21,8 @@ pub mod triggers;
 pub mod unmanaged;
 pub mod unreadable;
 pub mod watch;
-
 mod watch_retries;
+
 use cache::Cache;
 
 use crate::api::{Agent, AgentGateway, Board};
