@@ -35,6 +35,19 @@ impl Interval {
     }
 }
 
+/// A duration as a spec would have it: in hours and minutes, or in seconds.
+#[must_use]
+pub fn duration_text(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3600, seconds % 3600 / 60, seconds % 60) {
+        (0, 0, _) => format!("{seconds}s"),
+        (0, minutes, 0) => format!("{minutes}m"),
+        (hours, 0, 0) => format!("{hours}h"),
+        (hours, minutes, 0) => format!("{hours}h{minutes}m"),
+        _ => format!("{seconds}s"),
+    }
+}
+
 impl FromStr for Interval {
     type Err = String;
 

@@ -7,10 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::work::Work;
 use super::{cleanup, dereference};
 use crate::api::Reason;
-use crate::api::agent::{Agent, RevocationStatus};
+use crate::api::agent::{Agent, DeletionPolicy, RevocationStatus};
 use crate::controllers::Context;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::conclude::PassEnd;
+use crate::core::agent::deletion_policy::of_removal;
 use crate::core::agent::revocation;
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::resolved_gateway;
@@ -76,7 +77,10 @@ pub(super) async fn settle<S: Store>(
     match moves {
         true if revoked.ends_in.is_none() => Err(PassEnd::Released),
         true => Ok(()),
-        false => Err(PassEnd::Failed(revocation::error(&record, namespace(&work.agent), grace_period))),
+        false => {
+            let policy = of_removal(&work.agent, Some(&gateway), &binding);
+            Err(PassEnd::Failed(revocation::error(&record, namespace(&work.agent), grace_period, policy)))
+        }
     }
 }
 
@@ -94,7 +98,8 @@ pub(super) fn refused<S: Store>(
     let released = revoked.status.as_mut().filter(|_| Binding::of(agent).is_none());
     let Some(record) = released.filter(|_| error.reason == Reason::NotAdmitted) else { return error };
     record.removed_at.get_or_insert_with(|| Time(ctx.state.store.now()));
-    revocation::error(record, namespace(agent), Duration::ZERO)
+    // The agent was released, so that its policy is no longer of interest.
+    revocation::error(record, namespace(agent), Duration::ZERO, DeletionPolicy::default())
 }
 
 /// Withdraws the queued entry of the bound agent, so that it is not written.

@@ -1,7 +1,6 @@
 //! Builds the desired state of an agent from its Agent and the references. Pure. No other module validates and renders.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -15,7 +14,7 @@ use super::variables::variables;
 use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
 use crate::api::requests::RequestKind;
-use crate::api::shared::Interval;
+use crate::api::shared::{Interval, duration_text};
 use crate::api::text::one_line;
 use crate::core::agent::{deletion_policy, soul_files};
 use crate::core::error::ReconcileError;
@@ -45,7 +44,7 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
     let heartbeat =
         AgentHeartbeat::of(agent, references.board.as_deref(), Some(&references.gateway), references.names.adopted);
     let expected = heartbeat.every.unwrap_or_default();
-    let interval = format_duration(heartbeat.interval);
+    let interval = duration_text(heartbeat.interval);
     let variables = variables(agent, references, &interval, token_for_files(agent, references));
     let old = agent.status.as_ref().and_then(|status| status.soul.as_ref());
     let (rendered, soul) = soul_files::files(&references.soul, old, |soul| {
@@ -194,17 +193,6 @@ fn model(agent: &Agent, references: &References, inventory: Option<&Inventory>) 
 /// A text of the spec on one line. A gateway may trim the text.
 fn single_line(text: Option<&String>) -> Option<String> {
     text.and_then(|text| one_line(text))
-}
-
-/// A duration in hours and minutes, or in seconds.
-fn format_duration(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match (seconds / 3600, seconds % 3600 / 60, seconds % 60) {
-        (0, minutes, 0) => format!("{minutes}m"),
-        (hours, 0, 0) => format!("{hours}h"),
-        (hours, minutes, 0) => format!("{hours}h{minutes}m"),
-        _ => format!("{seconds}s"),
-    }
 }
 
 /// Renders every file, checks its length and folds the files that the gateway refuses into AGENTS.md.

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::Reason;
-use crate::api::agent::RevocationStatus;
+use crate::api::agent::{DeletionPolicy, RevocationStatus};
 use crate::api::object_key::ObjectKey;
+use crate::api::shared::duration_text;
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
 
@@ -26,16 +27,28 @@ pub fn remaining(revocation: &RevocationStatus, grace_period: Duration, now: Tim
     Duration::try_from(end.duration_since(now)).ok().filter(|time| !time.is_zero())
 }
 
-/// The error of an Agent whose namespace is no longer admitted.
+/// The error of an Agent whose namespace is no longer admitted. `policy` is the deletion policy that holds for its agent.
 #[must_use]
-pub fn error(revocation: &RevocationStatus, namespace: &str, grace_period: Duration) -> ReconcileError {
+pub fn error(
+    revocation: &RevocationStatus,
+    namespace: &str,
+    grace_period: Duration,
+    policy: DeletionPolicy,
+) -> ReconcileError {
     let RevocationStatus { gateway, since, removed_at } = revocation;
     let since = since.0;
     let message = match removed_at {
         None => {
             let end = since.saturating_add(grace_period).unwrap_or(Timestamp::MAX);
+            let then = match policy {
+                DeletionPolicy::Delete => "is removed from the gateway",
+                DeletionPolicy::RetainFiles => "is removed from the gateway, without its files,",
+                DeletionPolicy::Orphan => {
+                    "stays on the gateway, by its deletionPolicy Orphan, and is no longer managed"
+                }
+            };
             format!(
-                "AgentGateway {gateway} no longer admits namespace {namespace:?}: the agent's token is refused since {since}, and the agent is removed from the gateway after {end}; to keep the agent, admit the namespace in spec.allowedNamespaces of the AgentGateway"
+                "AgentGateway {gateway} no longer admits namespace {namespace:?}: the agent's token is refused since {since}, and the agent {then} after {end}; to keep the agent, admit the namespace in spec.allowedNamespaces of the AgentGateway"
             )
         }
         Some(at) => format!(
@@ -68,8 +81,8 @@ pub fn event(
             true,
             "AdmissionRevoked",
             format!(
-                "namespace {namespace:?} is no longer admitted: the tokens of its agents are refused now, and its agents are removed from the gateway after {} s",
-                grace_period.as_secs()
+                "namespace {namespace:?} is no longer admitted: the tokens of its agents are refused now, and its agents are released from the gateway by their deletionPolicy after {}",
+                duration_text(grace_period)
             ),
         ),
         (Some(_), None) if !is_removed(old) => {
@@ -108,6 +121,16 @@ mod tests {
         assert_eq!(left(5), Some(Duration::from_secs(10)));
         assert_eq!((left(14), left(15), left(99)), (Some(Duration::from_secs(1)), None, None));
         assert_eq!(remaining(&revocation, Duration::ZERO, at(5)), None);
+    }
+
+    #[test]
+    fn the_message_says_what_the_deletion_policy_of_the_agent_does() {
+        let revocation = record(None, &gateway("gw"), at(5));
+        let text = |policy| error(&revocation, "team", Duration::from_mins(1), policy).message;
+        assert!(text(DeletionPolicy::Delete).contains("the agent is removed from the gateway after"));
+        assert!(text(DeletionPolicy::RetainFiles).contains("without its files"));
+        let orphan = text(DeletionPolicy::Orphan);
+        assert!(orphan.contains("stays on the gateway") && !orphan.contains("removed from"), "{orphan}");
     }
 
     #[test]
