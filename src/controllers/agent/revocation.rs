@@ -8,6 +8,7 @@ use super::work::Work;
 use super::{cleanup, dereference};
 use crate::api::Reason;
 use crate::api::agent::{Agent, DeletionPolicy, RevocationStatus};
+use crate::api::object_key::ObjectKey;
 use crate::controllers::Context;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::conclude::PassEnd;
@@ -15,6 +16,7 @@ use crate::core::agent::deletion_policy::of_removal;
 use crate::core::agent::revocation;
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::resolved_gateway;
+use crate::core::objects::AgentIndex;
 use crate::state::store::{EventTarget, Store};
 
 /// The admission that an AgentGateway took back, as it is known in a pass.
@@ -111,6 +113,14 @@ fn stop_writes<S: Store>(ctx: &Context<S>, agent: &Agent) {
     }
 }
 
+/// Whether an Agent is the first one of its namespace that is bound to an AgentGateway. An Agent that is being deleted is not reconciled
+/// for a revocation.
+fn speaks<S: Store>(ctx: &Context<S>, gateway: &ObjectKey, agent: &Agent) -> bool {
+    let peers = ctx.state.store.agents_by(&AgentIndex::BoundFrom(gateway.clone(), namespace(agent).to_owned()));
+    let first = peers.iter().find(|peer| peer.metadata.deletion_timestamp.is_none());
+    first.is_none_or(|first| first.metadata.uid == agent.metadata.uid)
+}
+
 /// Publishes the event of the AgentGateway that follows from a written status.
 pub(super) async fn publish<S: Store>(ctx: &Context<S>, before: &Agent, now: &Agent) {
     let record = |agent: &Agent| agent.status.as_ref().and_then(|status| status.revocation.clone());
@@ -119,7 +129,9 @@ pub(super) async fn publish<S: Store>(ctx: &Context<S>, before: &Agent, now: &Ag
     let stays = new.is_some() || Binding::of(now).is_some_and(|binding| binding.gateway == *key);
     let Some(gateway) = ctx.state.store.gateway(key).filter(|_| stays) else { return };
     let grace_period = gateway.spec.revocation_grace_period();
-    if let Some(event) = revocation::event(old.as_ref(), new.as_ref(), namespace(now), grace_period) {
+    let event = revocation::event(old.as_ref(), new.as_ref(), namespace(now), grace_period);
+    // The admission is a matter of the namespace: one of its Agents says so. A release is one of a single agent.
+    if let Some(event) = event.filter(|event| event.reason == revocation::RELEASED || speaks(ctx, key, now)) {
         ctx.state.store.publish(EventTarget::Gateway(&gateway), &event).await;
     }
 }

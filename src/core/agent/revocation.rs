@@ -12,6 +12,9 @@ use crate::api::shared::duration_text;
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
 
+/// The reason of the event that a release of an agent causes.
+pub const RELEASED: &str = "AgentsReleased";
+
 /// The record of a revocation: the recorded one, or one that begins now.
 #[must_use]
 pub fn record(old: Option<&RevocationStatus>, gateway: &ObjectKey, now: Timestamp) -> RevocationStatus {
@@ -72,7 +75,7 @@ pub fn event(
     let (warning, reason, message) = match (old, new) {
         (_, Some(_)) if is_removed(new) && !is_removed(old) => (
             true,
-            "AgentsReleased",
+            RELEASED,
             format!(
                 "agents of namespace {namespace:?} were released from the gateway: the namespace is no longer admitted"
             ),
