@@ -68,6 +68,9 @@ impl<O: Objects> Triggers<O> {
     pub fn agent_deleted(&self, agent: &Agent) {
         self.enqueue_parents(agent);
         self.enqueue_waiting(agent, |_| true);
+        // An Agent that was not set up had a place as a guest too, if it came before others.
+        let namespace = agent.metadata.namespace.clone().unwrap_or_default();
+        self.enqueue_agents(self.objects.agents_by(&AgentIndex::WaitsFor(Place::AsGuest(namespace))));
     }
 
     /// Enqueues the Board and the AgentGateways of an Agent.

@@ -265,7 +265,7 @@ fn a_place_that_becomes_free_wakes_the_agents_that_wait_for_it_and_no_others() {
         ("BoardFull", true),
         ("RoleTaken", true),
         ("AgentIdTaken", true),
-        ("NamespaceFull", false),
+        ("NamespaceFull", true),
         ("GatewayError", false),
     ] {
         let caches = Caches { agents: filled([waiting(reason)]), ..fleet(0).caches };

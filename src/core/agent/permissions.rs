@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::admission::creation_order;
 use super::binding::Binding;
@@ -10,15 +9,19 @@ use super::heartbeat::DEFAULT_INTERVAL;
 use crate::api::agent::{AdoptionPolicy, Agent};
 use crate::api::allowed_namespaces::Permissions;
 use crate::api::object_key::ObjectKey;
-use crate::api::shared::{Heartbeat, Interval};
+use crate::api::shared::{Heartbeat, Interval, duration_text};
 use crate::api::text::one_line;
 use crate::api::{AgentGateway, Reason};
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::agents_of_board;
+use crate::core::names::list;
 use crate::core::objects::{AgentIndex, BoardIndex, Objects};
 
 /// The field of an AgentGateway with the permissions.
 const FIELD: &str = "spec.allowedNamespaces.permissions";
+
+/// The largest number of Agents that one message names.
+const MAX_NAMED: usize = 5;
 
 /// Checks that an AgentGateway of another namespace permits the spec of an Agent, and one more Agent of its namespace.
 ///
@@ -148,11 +151,10 @@ fn heartbeat_interval(input: &RuleInput<'_>) -> Option<Excess> {
     let asked = own.and_then(|own| own.interval).map(Interval::get);
     let shortest = input.permissions.shortest_interval.map(Interval::get).or(inherited).unwrap_or(DEFAULT_INTERVAL);
     let interval = if asked.is_none() && inherited.is_some() { return None } else { asked.unwrap_or(DEFAULT_INTERVAL) };
-    let seconds = |time: Duration| format!("{}s", time.as_secs());
     (enabled != Some(false) && interval < shortest).then(|| Excess {
-        field: format!("spec.heartbeat.interval {}", seconds(interval)),
+        field: format!("spec.heartbeat.interval {}", duration_text(interval)),
         setting: "shortestInterval",
-        permitted: format!("{} at least", seconds(shortest)),
+        permitted: format!("{} at least", duration_text(shortest)),
     })
 }
 
@@ -186,13 +188,30 @@ fn check_quota<O: Objects>(
     };
     let others = guests(objects, key, namespace);
     let is_other = |other: &&Arc<Agent>| other.metadata.uid != agent.metadata.uid;
-    if others.values().filter(is_other).filter(comes_first).count() < limit {
+    let first: Vec<_> = others.values().filter(is_other).filter(comes_first).collect();
+    if first.len() < limit {
         return Ok(());
     }
-    let message = format!(
-        "namespace {namespace:?} has its {limit} agents on AgentGateway {key} already; delete one of them, or raise {FIELD}.maxAgentsPerNamespace of the AgentGateway"
-    );
+    let name = |other: &&Arc<Agent>| {
+        let waits = if is_bound(other) { "" } else { " (waits)" };
+        format!("{}{waits}", ObjectKey::of(&other.metadata))
+    };
+    let message = full(namespace, key, limit, &first.iter().map(|other| name(other)).collect::<Vec<_>>());
     Err(ReconcileError::permanent(Reason::NamespaceFull, message))
+}
+
+/// The message of an Agent without a place, with the Agents that have the places.
+fn full(namespace: &str, key: &ObjectKey, limit: usize, holders: &[String]) -> String {
+    let setting = format!("{FIELD}.maxAgentsPerNamespace of AgentGateway {key}");
+    let at_most = match limit {
+        0 => return format!("namespace {namespace:?} may have no Agent there, by {setting}; raise that field"),
+        1 => "1 Agent".to_owned(),
+        _ => format!("{limit} Agents"),
+    };
+    format!(
+        "namespace {namespace:?} may have at most {at_most} there, by {setting}, and these come first: {}. An Agent that waits or is refused counts as well; delete one of them, or raise that field",
+        list(holders, MAX_NAMED)
+    )
 }
 
 /// The Agents of another namespace that are bound to an AgentGateway, or whose references lead to it.

@@ -41,7 +41,7 @@ fn by_default_other_namespaces_have_workers_and_leads_and_nothing_else() {
         (json!({ "model": "acme/large" }), "spec.model \"acme/large\"", "models"),
         (json!({ "heartbeat": { "model": "acme/large" } }), "spec.heartbeat.model \"acme/large\"", "models"),
         (json!({ "heartbeat": { "target": "last" } }), "spec.heartbeat.target \"last\"", "heartbeatTargets"),
-        (json!({ "heartbeat": { "interval": "4m" } }), "spec.heartbeat.interval 240s", "shortestInterval"),
+        (json!({ "heartbeat": { "interval": "4m" } }), "spec.heartbeat.interval 4m", "shortestInterval"),
     ] {
         let message = defaults(&spec).unwrap();
         let setting = format!("spec.allowedNamespaces.permissions.{setting} of AgentGateway shared/gw");
@@ -75,7 +75,7 @@ fn settings_of_the_gateway_itself_are_permitted_to_those_who_inherit_them() {
     assert_eq!(refused(&json!({}), &json!({ "shortestInterval": "10m" }), &heartbeat), None);
     assert_eq!(refused(&json!({ "heartbeat": { "interval": "1m" } }), &json!({}), &heartbeat), None);
     let slower = json!({ "shortestInterval": "10m" });
-    assert!(refused(&json!({}), &slower, &Value::Null).unwrap().contains("spec.heartbeat.interval 300s"));
+    assert!(refused(&json!({}), &slower, &Value::Null).unwrap().contains("spec.heartbeat.interval 5m"));
     let off = json!({ "heartbeat": { "enabled": false } });
     assert_eq!(refused(&off, &slower, &Value::Null), None);
 }
@@ -118,4 +118,23 @@ fn bound_agents_keep_their_places_and_the_others_follow_in_the_order_of_creation
     assert_eq!(admitted(&[false, false, false]), [true, true, false]);
     assert_eq!(admitted(&[false, true, true]), [false, true, true], "an older one displaces none");
     assert_eq!(admitted(&[true, true, true]), [true, true, false], "the limit was lowered");
+}
+
+#[test]
+fn a_full_namespace_names_the_agents_that_hold_its_places() {
+    let text = |limit: usize, bound: &[bool]| {
+        let gateway = gateway(&json!({ "maxAgentsPerNamespace": limit }), &Value::Null);
+        let (objects, agents) = guests(bound);
+        let last = agents.last().unwrap();
+        check(&objects, last, &gateway, &ObjectKey::new("shared", "gw")).unwrap_err().message
+    };
+    let one = text(1, &[false, false]);
+    for words in ["at most 1 Agent ", "team/a0 (waits)", "An Agent that waits", "delete"] {
+        assert!(one.contains(words), "{one}");
+    }
+    let many = text(7, &[true, false, true, true, true, true, true, false]);
+    assert!(many.contains("at most 7 Agents ") && many.contains("team/a0, team/a1 (waits), team/a2"), "{many}");
+    assert!(many.contains("and 2 more"), "{many}");
+    let none = text(0, &[false]);
+    assert!(none.contains("no Agent ") && !none.contains("delete"), "{none}");
 }
