@@ -12,11 +12,13 @@ use crate::lifecycle_matrix::{Bounds, IdSource, Lifecycle};
 const PROFILES: [fn() -> Profile; 2] = [Profile::v2026_9_6, Profile::v2026_7_1];
 
 /// The methods that Muster calls.
-const METHODS: [&str; 17] = [
+const METHODS: [&str; 19] = [
     "connect",
     "sessions.subscribe",
     "config.get",
     "agents.list",
+    "cron.status",
+    "cron.list",
     "agents.files.get",
     "agents.workspace.get",
     "agents.create",
@@ -48,10 +50,10 @@ const WRITES: [&str; 8] = [
 const CONFIG_WRITES: [&str; 3] = ["agents.create", "config.patch", "agents.delete"];
 
 /// All methods but `connect`: a connected gateway can answer them with an error at any time.
-const AFTER_CONNECT: [&str; 16] = {
-    let mut methods = [""; 16];
+const AFTER_CONNECT: [&str; 18] = {
+    let mut methods = [""; 18];
     let mut at = 0;
-    while at < 16 {
+    while at < 18 {
         methods[at] = METHODS[at + 1];
         at += 1;
     }

@@ -15,8 +15,8 @@ use crate::rig::{Rig, ready};
 const LIFECYCLE_TIMEOUT: Duration = Duration::from_mins(40);
 /// How long a killed gateway stays away: longer than a restart takes.
 const OUTAGE_TIME: Duration = Duration::from_secs(70);
-/// Requests in a lifecycle without a fault (62 to 67 on the versions with one connection).
-const USUAL_REQUESTS: u64 = 67;
+/// Requests in a lifecycle without a fault on the versions with one connection, at most.
+const USUAL_REQUESTS: u64 = 77;
 /// Requests that a reconnect causes: everything known of a gateway is read again.
 const REQUESTS_PER_RECONNECT: u64 = 30;
 /// A chosen id.

@@ -18,9 +18,10 @@ const MINUTES_A_DAY: i16 = 24 * 60;
 const MAX_SEGMENTS: usize = 64;
 
 /// When a gateway runs the heartbeats of an agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HeartbeatHours {
     /// At any time.
+    #[default]
     Always,
     /// Never: the window is empty.
     Never,

@@ -237,18 +237,12 @@ impl HeartbeatFlaw {
 }
 
 /// When a gateway's heartbeats bring calls of an agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DueCalls {
-    /// No call is due.
-    Never,
-    /// Calls are due in these hours.
-    In(HeartbeatHours),
-}
-
-impl Default for DueCalls {
-    fn default() -> Self {
-        Self::In(HeartbeatHours::Always)
-    }
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DueCalls {
+    /// Whether the heartbeats bring none at all.
+    pub stopped: bool,
+    /// The hours of the heartbeats.
+    pub hours: HeartbeatHours,
 }
 
 /// The reasons of `HeartbeatConfigured` with which no call is due.
@@ -272,13 +266,18 @@ impl DueCalls {
             }
             None => (recorded().is_some_and(|reason| is_without_calls(&reason)), &status.active_hours, false),
         };
-        match HeartbeatHours::of(hours.as_ref()) {
+        let hours = match HeartbeatHours::of(hours.as_ref()) {
             // Each heartbeat outside the hours is skipped, and the gateway shows it.
-            HeartbeatHours::Unknown if shows_outcomes && !stopped => Self::In(HeartbeatHours::Always),
-            HeartbeatHours::Never | HeartbeatHours::Unknown => Self::Never,
-            HeartbeatHours::Always | HeartbeatHours::Within(_) if stopped => Self::Never,
-            hours @ (HeartbeatHours::Always | HeartbeatHours::Within(_)) => Self::In(hours),
-        }
+            HeartbeatHours::Unknown if shows_outcomes => HeartbeatHours::Always,
+            hours => hours,
+        };
+        Self { stopped, hours }
+    }
+
+    /// Whether no call is due at any time.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        self.stopped || matches!(self.hours, HeartbeatHours::Never | HeartbeatHours::Unknown)
     }
 }
 

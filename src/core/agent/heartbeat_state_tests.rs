@@ -35,8 +35,9 @@ fn ended(result: HeartbeatResult, skips: u32) -> HeartbeatJobs {
     HeartbeatJobs::Listed([(ID.to_owned(), HeartbeatJob { enabled: true, last })].into())
 }
 
-fn due(observed: &ObservedHeartbeat) -> DueCalls {
-    DueCalls::of(Some(observed), &AgentStatus::default())
+/// Whether calls are due at some time.
+fn due(observed: &ObservedHeartbeat) -> bool {
+    !DueCalls::of(Some(observed), &AgentStatus::default()).are_none()
 }
 
 #[test]
@@ -45,23 +46,23 @@ fn a_scheduler_that_is_off_stops_calls_and_the_message_names_the_setting() {
     let off = observed(&by_config, &HeartbeatJobs::SchedulerOff);
     assert_eq!(off.flaw, Some(HeartbeatFlaw::SchedulerOff { by_config: true }));
     assert!(off.flaw.as_ref().unwrap().message().contains("cron.enabled is false"));
-    assert_eq!(due(&off), DueCalls::Never);
+    assert!(!due(&off));
     let by_environment = observed(&entries(), &HeartbeatJobs::SchedulerOff).flaw.unwrap();
     assert!(by_environment.message().contains("OPENCLAW_SKIP_CRON"));
     let old = inventory(RosterShape::List, &json!({}), &json!({ "enabled": false }));
-    assert_eq!(due(&observed(&old, &HeartbeatJobs::NoJobs)), DueCalls::default(), "an old gateway needs no scheduler");
+    assert!(due(&observed(&old, &HeartbeatJobs::NoJobs)), "an old gateway needs no scheduler");
 }
 
 #[test]
 fn a_missing_and_a_disabled_job_stop_calls_and_an_unreadable_list_is_unknown() {
     let missing = observed(&entries(), &HeartbeatJobs::Listed(BTreeMap::new()));
-    assert_eq!((missing.flaw.clone(), due(&missing)), (Some(HeartbeatFlaw::NotScheduled), DueCalls::Never));
+    assert_eq!((missing.flaw.clone(), due(&missing)), (Some(HeartbeatFlaw::NotScheduled), false));
     let job = HeartbeatJob { enabled: false, last: None };
     let disabled = observed(&entries(), &HeartbeatJobs::Listed([(ID.to_owned(), job)].into()));
-    assert_eq!((disabled.flaw.clone(), due(&disabled)), (Some(HeartbeatFlaw::JobDisabled), DueCalls::Never));
+    assert_eq!((disabled.flaw.clone(), due(&disabled)), (Some(HeartbeatFlaw::JobDisabled), false));
     let unreadable = observed(&entries(), &HeartbeatJobs::Unreadable("missing scope".into()));
     assert_eq!(unreadable.flaw.as_ref().map(HeartbeatFlaw::status), Some(ConditionStatus::Unknown));
-    assert_eq!(due(&unreadable), DueCalls::default());
+    assert!(due(&unreadable));
 }
 
 #[test]
@@ -74,15 +75,12 @@ fn the_outcome_of_the_last_heartbeat_decides() {
     assert_eq!(flaw(HeartbeatResult::Skipped(busy.clone()), 3), Some(HeartbeatFlaw::Skipped(busy.clone())));
     for reason in [SkipReason::NoRoute, SkipReason::EmptyScratch, SkipReason::Disabled] {
         let skipped = observed(&entries(), &ended(HeartbeatResult::Skipped(reason.clone()), 1));
-        assert_eq!((skipped.flaw.clone(), due(&skipped)), (Some(HeartbeatFlaw::Skipped(reason)), DueCalls::Never));
+        assert_eq!((skipped.flaw.clone(), due(&skipped)), (Some(HeartbeatFlaw::Skipped(reason)), false));
     }
     let failed = observed(&entries(), &ended(HeartbeatResult::Failed("timeout".into()), 0));
-    assert_eq!(
-        (failed.flaw.clone(), due(&failed)),
-        (Some(HeartbeatFlaw::Failed("timeout".into())), DueCalls::default())
-    );
+    assert_eq!((failed.flaw.clone(), due(&failed)), (Some(HeartbeatFlaw::Failed("timeout".into())), true));
     let skipped = observed(&entries(), &ended(HeartbeatResult::Skipped(busy), 5));
-    assert_eq!((skipped.skipped_at, due(&skipped)), (Timestamp::from_second(7).ok(), DueCalls::default()));
+    assert_eq!((skipped.skipped_at, due(&skipped)), (Timestamp::from_second(7).ok(), true));
 }
 
 #[test]
@@ -104,23 +102,23 @@ fn an_event_that_is_later_than_the_list_decides() {
 fn hidden_files_stop_calls_on_gateways_whose_light_runs_see_no_file() {
     let light = json!({ "heartbeat": { "lightContext": true } });
     let new = observed(&inventory(RosterShape::Entries, &light, &json!({})), &ended(HeartbeatResult::Ran, 0));
-    assert_eq!((new.flaw.clone(), due(&new)), (Some(HeartbeatFlaw::FilesHidden), DueCalls::Never));
+    assert_eq!((new.flaw.clone(), due(&new)), (Some(HeartbeatFlaw::FilesHidden), false));
     let old = observed(&inventory(RosterShape::List, &light, &json!({})), &HeartbeatJobs::NoJobs);
-    assert_eq!((old.flaw.clone(), due(&old)), (None, DueCalls::default()));
+    assert_eq!((old.flaw.clone(), due(&old)), (None, true));
 }
 
 #[test]
 fn a_window_in_an_unknown_zone_lets_no_silence_count_unless_the_gateway_shows_its_outcomes() {
     let hours = json!({ "heartbeat": { "activeHours": { "start": "08:00", "end": "22:00" } } });
     let old = observed(&inventory(RosterShape::List, &hours, &json!({})), &HeartbeatJobs::NoJobs);
-    assert_eq!((due(&old), old.flaw.clone()), (DueCalls::Never, None));
+    assert_eq!((due(&old), old.flaw.clone()), (false, None));
     let new = observed(&inventory(RosterShape::Entries, &hours, &json!({})), &ended(HeartbeatResult::Ran, 0));
-    assert_eq!(due(&new), DueCalls::default());
+    assert!(due(&new));
     let status = AgentStatus { active_hours: new.hours.clone(), ..AgentStatus::default() };
-    assert_eq!(DueCalls::of(None, &status), DueCalls::Never, "while the gateway is away");
+    assert!(DueCalls::of(None, &status).are_none(), "while the gateway is away");
     let empty = json!({ "heartbeat": { "activeHours": { "start": "08:00", "end": "08:00" } } });
     let empty = observed(&inventory(RosterShape::List, &empty, &json!({})), &HeartbeatJobs::NoJobs);
-    assert_eq!((due(&empty), empty.flaw.clone()), (DueCalls::Never, Some(HeartbeatFlaw::EmptyHours)));
+    assert_eq!((due(&empty), empty.flaw.clone()), (false, Some(HeartbeatFlaw::EmptyHours)));
 }
 
 #[test]
@@ -132,7 +130,7 @@ fn a_heartbeat_file_without_a_task_stops_calls_on_gateways_that_read_it() {
         ObservedHeartbeat::default().with_files(roster, &[file])
     };
     let empty = of(RosterShape::List, "# Heartbeat\n\n- [ ] \n*\n##\n");
-    assert_eq!((empty.flaw.clone(), due(&empty)), (Some(HeartbeatFlaw::EmptyFile), DueCalls::Never));
+    assert_eq!((empty.flaw.clone(), due(&empty)), (Some(HeartbeatFlaw::EmptyFile), false));
     for text in ["# Heartbeat\ncheck in", "- [ ] check in", "#!"] {
         assert_eq!(of(RosterShape::List, text).flaw, None, "{text}");
     }

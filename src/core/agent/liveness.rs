@@ -73,20 +73,20 @@ impl Liveness {
     /// Whether heartbeats bring calls of the agent.
     #[must_use]
     pub fn expects_calls(&self, desired: &Desired) -> bool {
-        !desired.heartbeat_interval.is_zero() && self.due != DueCalls::Never
+        !desired.heartbeat_interval.is_zero() && !self.due.are_none()
     }
 
     /// The time at which the active hours of the agent begin, while it is outside of them. In a time zone that Muster does not know, it
     /// is the time of the next heartbeat, which shows more.
     #[must_use]
     pub fn active_from(&self, desired: &Desired, now: Timestamp) -> Option<Timestamp> {
-        if !self.expects_calls(desired) {
+        if desired.heartbeat_interval.is_zero() {
             return None;
         }
-        match &self.due {
-            DueCalls::In(HeartbeatHours::Within(window)) => window.opening(now).filter(|opening| now < *opening),
-            DueCalls::In(_) => self.is_quiet.then(|| later(now, desired.heartbeat_interval)),
-            DueCalls::Never => None,
+        match &self.due.hours {
+            HeartbeatHours::Within(window) => window.opening(now).filter(|opening| now < *opening),
+            HeartbeatHours::Always => self.is_quiet.then(|| later(now, desired.heartbeat_interval)),
+            HeartbeatHours::Never | HeartbeatHours::Unknown => None,
         }
     }
 
@@ -115,10 +115,10 @@ impl Liveness {
         });
         let skipped = self.skipped.filter(|_| self.checked_in).unwrap_or(seen);
         let since = seen.max(quiet).max(skipped).max(desired.silence_counts_from);
-        match &self.due {
-            DueCalls::In(HeartbeatHours::Within(window)) => window.silent_from(since, interval * 2),
-            DueCalls::In(_) => Some(later(since, interval * 2)),
-            DueCalls::Never => None,
+        match &self.due.hours {
+            HeartbeatHours::Within(window) => window.silent_from(since, interval * 2),
+            HeartbeatHours::Always => Some(later(since, interval * 2)),
+            HeartbeatHours::Never | HeartbeatHours::Unknown => None,
         }
     }
 }
@@ -248,6 +248,16 @@ mod tests {
         let away = Liveness::of(fixture.seen.map(at), &fixture.status, None);
         assert_eq!(away.stale_at(&fixture.desired), None);
         assert!(away.is_fresh(&fixture.desired, at(1_000_000)));
+    }
+
+    #[test]
+    fn the_active_hours_hold_for_wakes_also_while_the_heartbeat_does_not_work() {
+        let mut fixture = working();
+        let hours = ActiveHours { start: "01:00".into(), end: "02:00".into(), timezone: Some("UTC".into()) };
+        fixture.observed.heartbeat.hours = Some(hours);
+        fixture.observed.heartbeat.flaw = Some(HeartbeatFlaw::NotScheduled);
+        assert_eq!(liveness(&fixture).active_from(&fixture.desired, at(2000)), Some(at(3600)));
+        assert_eq!(stale_at(&fixture), None);
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Informer {
                 }
                 GatewayEvent::Hint => state.hint(Instant::now()),
                 GatewayEvent::Job => {
-                    state.jobs_read_at = None;
+                    state.jobs_changed = true;
                     state.hint(Instant::now());
                 }
                 GatewayEvent::Health(agents) => self.apply_health(agents, state),
@@ -177,14 +177,26 @@ impl Informer {
         }
     }
 
-    /// Reads the heartbeat jobs, and reports the agents whose jobs changed.
+    /// Reads the heartbeat jobs, and reports the agents whose jobs changed. After a failure that may pass, the known jobs stay, and the
+    /// read is repeated.
     async fn read_jobs(&self, roster: RosterShape, state: &mut InformerState) {
-        state.jobs_read_at = Some(Instant::now());
-        let new = Arc::new(job_reader::read(&self.requester, roster).await);
+        let result = job_reader::read(&self.requester, roster).await;
+        let is_transient = result.as_ref().is_err_and(CallError::is_transient);
+        let count = result.as_ref().map_or(0, HeartbeatJobs::count);
+        state.jobs_were_read((!is_transient).then_some(count), Instant::now());
+        match result {
+            Ok(jobs) => self.publish_jobs(jobs, state),
+            Err(_) if is_transient && self.heartbeat_jobs.borrow().is_some() => {}
+            Err(error) => self.publish_jobs(HeartbeatJobs::Unreadable(error.message()), state),
+        }
+    }
+
+    fn publish_jobs(&self, new: HeartbeatJobs, state: &mut InformerState) {
         if let Some(link) = &mut state.link {
             link.jobs = new.bytes();
             link.keeps(self.activity.borrow().bytes());
         }
+        let new = Arc::new(new);
         match self.heartbeat_jobs.send_replace(Some(Arc::clone(&new))).map(|old| old.differing(&new)) {
             None => {}
             Some(None) => self.send(Change::Roster),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::job_reader::JOBS_A_PAGE;
 use crate::openclaw::bucket::Bucket;
 use crate::openclaw::connection::answer_reporter::AnswerReporter;
 use crate::openclaw::kept_memory::{KeptShare, shared_memory};
@@ -15,6 +16,11 @@ use crate::openclaw::model::roster::RosterAnswer;
 /// The delay of the read after a hint at a change. 2026.9.3 shows the previous config for up to 1 s after a change
 /// (`docs/gateway-facts.md#roster-visibility`).
 const HINT_DELAY: Duration = Duration::from_secs(1);
+
+/// The shortest time between two reads of the heartbeat jobs on one connection, for each 200 jobs: a page of `cron.list`.
+const JOBS_INTERVAL: Duration = Duration::from_secs(1);
+/// The wait before a failed read of the jobs is repeated.
+const JOBS_RETRY: Duration = Duration::from_secs(10);
 
 /// The state of the informer between two reads.
 #[derive(Default)]
@@ -40,8 +46,12 @@ pub(super) struct InformerState {
     pub(super) failed: Option<(u32, Instant)>,
     /// The last roster with the hash of its config, while no event reports a change.
     pub(super) roster: Option<(Option<String>, RosterAnswer)>,
-    /// The time of the last read of the heartbeat jobs, while no event reports a change.
+    /// The time of the last read of the heartbeat jobs.
     pub(super) jobs_read_at: Option<Instant>,
+    /// The shortest time from that read to the next one.
+    jobs_interval: Duration,
+    /// Whether the heartbeat jobs may have changed since.
+    pub(super) jobs_changed: bool,
     /// The number of reads in a row in which roster and config named different agents.
     pub(super) mismatches: u32,
 }
@@ -61,9 +71,30 @@ impl InformerState {
         self.next_read = Some(self.hinted.map_or(now + wait, |at| at.min(now + wait)));
     }
 
-    /// Whether the heartbeat jobs have to be read, after a read of roster and config.
-    pub(super) fn jobs_are_due(&self, now: Instant, resync: Duration) -> bool {
-        self.jobs_read_at.is_none_or(|at| at + resync <= now)
+    /// Whether the heartbeat jobs have to be read, after a read of roster and config. Schedules a read for jobs that were just read.
+    pub(super) fn jobs_are_due(&mut self, now: Instant, resync: Duration) -> bool {
+        let wait = if self.jobs_changed { self.jobs_interval.min(resync) } else { resync };
+        let due = self.jobs_read_at.map(|at| at + wait).filter(|due| now < *due);
+        if let Some(due) = due.filter(|_| self.jobs_changed) {
+            self.schedule_jobs(due);
+        }
+        due.is_none()
+    }
+
+    /// Records a read of this many jobs; `None` for a failed read that is to be repeated.
+    pub(super) fn jobs_were_read(&mut self, jobs: Option<usize>, now: Instant) {
+        let pages = |jobs: usize| u32::try_from(jobs / JOBS_A_PAGE).unwrap_or(u32::MAX).saturating_add(1);
+        self.jobs_interval = jobs.map_or(JOBS_RETRY, |jobs| JOBS_INTERVAL.saturating_mul(pages(jobs)));
+        (self.jobs_read_at, self.jobs_changed) = (Some(now), jobs.is_none());
+        if jobs.is_none() {
+            self.schedule_jobs(now + self.jobs_interval);
+        }
+    }
+
+    /// Schedules a read of the jobs.
+    fn schedule_jobs(&mut self, due: Instant) {
+        self.hinted = Some(self.hinted.map_or(due, |hinted| hinted.min(due)));
+        self.next_read = self.next_read.min(self.hinted).or(self.hinted);
     }
 
     /// Records the agents of a `health` event. Returns whether they differ from the previous event and from the inventory. The
@@ -83,7 +114,7 @@ impl InformerState {
     /// Schedules an immediate read of roster and config.
     pub(super) fn read_now(&mut self) {
         self.next_read = Some(Instant::now());
-        (self.roster, self.jobs_read_at) = (None, None);
+        (self.roster, self.jobs_changed) = (None, true);
     }
 
     /// Schedules a read of roster and config after an event: at once, or after too many such reads a little later. Returns whether
@@ -95,7 +126,7 @@ impl InformerState {
         }
         let at = now + self.event_reads.0.wait(now);
         self.next_read = Some(self.next_read.map_or(at, |next| next.min(at)));
-        (self.roster, self.jobs_read_at) = (None, None);
+        (self.roster, self.jobs_changed) = (None, true);
         false
     }
 }
@@ -148,6 +179,24 @@ mod tests {
         state.connected(link());
         assert_eq!(wait.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         assert_eq!((state.waiting.len(), state.mismatches, state.next_read.is_some()), (1, 0, true));
+    }
+
+    #[test]
+    fn changed_jobs_are_read_at_their_interval_and_unchanged_ones_at_the_resync() {
+        let (now, resync) = (Instant::now(), Duration::from_mins(10));
+        let mut state = InformerState::default();
+        assert!(state.jobs_are_due(now, resync), "the first read");
+        state.jobs_were_read(Some(450), now);
+        assert!(!state.jobs_are_due(now + Duration::from_mins(9), resync) && state.next_read.is_none());
+        assert!(state.jobs_are_due(now + resync, resync));
+        state.jobs_changed = true;
+        assert!(!state.jobs_are_due(now + Duration::from_secs(1), resync));
+        assert_eq!(state.next_read, Some(now + JOBS_INTERVAL * 3), "three pages");
+        assert!(state.jobs_are_due(now + JOBS_INTERVAL * 3, resync));
+        let mut failed = InformerState::default();
+        failed.jobs_were_read(None, now);
+        assert_eq!(failed.next_read, Some(now + JOBS_RETRY));
+        assert!(failed.jobs_are_due(now + JOBS_RETRY, resync));
     }
 
     #[test]

@@ -10,17 +10,18 @@ use crate::openclaw::model::heartbeat_jobs::{HeartbeatJobs, JobPage, SchedulerSt
 use crate::openclaw::model::{CallError, RosterShape};
 
 /// The number of jobs in a page, the most that the gateway sends.
-const PAGE: u32 = 200;
+pub(super) const JOBS_A_PAGE: usize = 200;
 /// Most pages: a heartbeat of each agent, and as many other jobs with the word in their name.
-const MAX_PAGES: usize = 2 * limits::AGENTS / PAGE as usize;
+const MAX_PAGES: usize = 2 * limits::AGENTS / JOBS_A_PAGE;
 
 /// Reads the jobs of a gateway with this roster. Gateways with `agents.list` have none.
-pub(super) async fn read(requester: &Requester, roster: RosterShape) -> HeartbeatJobs {
+///
+/// # Errors
+/// The request that failed.
+pub(super) async fn read(requester: &Requester, roster: RosterShape) -> Result<HeartbeatJobs, CallError> {
     match roster {
-        RosterShape::List => HeartbeatJobs::NoJobs,
-        RosterShape::Entries => {
-            read_all(requester).await.unwrap_or_else(|error| HeartbeatJobs::Unreadable(error.message()))
-        }
+        RosterShape::List => Ok(HeartbeatJobs::NoJobs),
+        RosterShape::Entries => read_all(requester).await,
     }
 }
 
@@ -31,7 +32,7 @@ async fn read_all(requester: &Requester) -> Result<HeartbeatJobs, CallError> {
     }
     let (mut jobs, mut offset) = (BTreeMap::new(), 0);
     for _ in 0..MAX_PAGES {
-        let params = json!({ "includeDisabled": true, "includeDeliveryPreviews": false, "query": "heartbeat", "limit": PAGE, "offset": offset });
+        let params = json!({ "includeDisabled": true, "includeDeliveryPreviews": false, "query": "heartbeat", "limit": JOBS_A_PAGE, "offset": offset });
         let page: JobPage = requester.ask("cron.list", params, REQUEST_TIMEOUT).await?;
         jobs.extend(page.heartbeats());
         match page.next().filter(|next| *next > offset) {

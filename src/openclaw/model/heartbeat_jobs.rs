@@ -130,6 +130,14 @@ struct RawJobState {
 }
 
 impl HeartbeatJobs {
+    /// The number of jobs.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::NoJobs | Self::Unreadable(_) | Self::SchedulerOff => 0,
+            Self::Listed(jobs) => jobs.len(),
+        }
+    }
+
     /// The estimated memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         const PER_JOB: usize = 128;
