@@ -13,7 +13,7 @@ use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use muster::core::agent::templates::ConfigMapContent;
 use muster::core::event::Event;
 use muster::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
-use muster::state::store::{EventTarget, MetadataChange, Store, StoreError};
+use muster::state::store::{BoundAgents, EventTarget, MetadataChange, Store, StoreError};
 
 /// Agents in memory. Clones share them.
 #[derive(Clone)]
@@ -116,7 +116,7 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn count_bound_agents(&self, _: &ObjectKey) -> Result<usize, StoreError> {
+    async fn bound_agents(&self, _: &ObjectKey) -> Result<BoundAgents, StoreError> {
         unused()
     }
 

@@ -1,6 +1,6 @@
 //! How the operator reaches Kubernetes: a cluster, or the embedded API of a directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kube::Client;
 use muster_embedded::EmbeddedApi;
@@ -38,25 +38,28 @@ impl Connection {
     /// Connects as the flags say.
     pub(super) async fn open(options: &RunOptions) -> Result<Self, AppError> {
         match &options.embedded {
-            Some(dir) => {
-                let definitions: Vec<_> = crds::all().into_iter().map(|(_, definition)| definition).collect();
-                let directory = Directory::open(dir, &definitions, options.embedded_restore)?;
-                let access = directory.listen(options.embedded_addr).await?;
-                let connections = directory.connections();
-                let (path, api) = directory.parts();
-                let authz = KubeAccess::with(connections.operator.clone(), connections.anonymous);
-                let embedded = Some(Embedded { path, api, access });
-                Ok(Self { client: connections.operator, authz, in_pod: false, embedded })
-            }
-            None => {
-                let config = kubeconfig::load(options.kubeconfig.as_deref(), None).await?;
-                let client = Client::try_from(config.clone())?;
-                let token_file = config.auth_info.token_file.as_deref().unwrap_or_default();
-                let in_pod = token_file.starts_with("/var/run/secrets/kubernetes.io/serviceaccount/");
-                let authz = KubeAccess::new(client.clone(), config)?;
-                Ok(Self { client, authz, in_pod, embedded: None })
-            }
+            Some(dir) => Self::to_directory(dir, options).await,
+            None => Self::to_cluster(options).await,
         }
+    }
+
+    async fn to_directory(dir: &Path, options: &RunOptions) -> Result<Self, AppError> {
+        let definitions: Vec<_> = crds::all().into_iter().map(|(_, definition)| definition).collect();
+        let directory = Directory::open(dir, &definitions, options.embedded_restore)?;
+        let access = directory.listen(options.embedded_addr).await?;
+        let connections = directory.connections();
+        let (path, api) = directory.parts();
+        let authz = KubeAccess::with(connections.operator.clone(), connections.anonymous);
+        Ok(Self { client: connections.operator, authz, in_pod: false, embedded: Some(Embedded { path, api, access }) })
+    }
+
+    async fn to_cluster(options: &RunOptions) -> Result<Self, AppError> {
+        let config = kubeconfig::load(options.kubeconfig.as_deref(), None).await?;
+        let client = Client::try_from(config.clone())?;
+        let token_file = config.auth_info.token_file.as_deref().unwrap_or_default();
+        let in_pod = token_file.starts_with("/var/run/secrets/kubernetes.io/serviceaccount/");
+        let authz = KubeAccess::new(client.clone(), config)?;
+        Ok(Self { client, authz, in_pod, embedded: None })
     }
 }
 

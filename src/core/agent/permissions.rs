@@ -196,7 +196,7 @@ fn check_quota<O: Objects>(
         let waits = if is_bound(other) { "" } else { " (waits)" };
         format!("{}{waits}", ObjectKey::of(&other.metadata))
     };
-    let message = full(namespace, key, limit, &first.iter().map(|other| name(other)).collect::<Vec<_>>());
+    let message = full(namespace, key, limit, &first.iter().map(name).collect::<Vec<_>>());
     Err(ReconcileError::permanent(Reason::NamespaceFull, message))
 }
 

@@ -43,12 +43,12 @@ pub fn obstacle(agent: &Agent, binding: &Binding, goes_to: Option<&ObjectKey>) -
 pub fn waits_for(bound: &[Arc<Agent>]) -> Option<String> {
     let kept = bound.iter().filter(|agent| is_kept(agent));
     let names: Vec<_> = kept.map(|agent| ObjectKey::of(&agent.metadata).to_string()).collect();
-    let named = || {
+    let listed = || {
         format!(
             "the annotation {}: \"true\" keeps the agents of {}, until their protection is lifted",
             keys::PROTECTED,
             list(&names, MAX_NAMED)
         )
     };
-    (!names.is_empty()).then(named)
+    (!names.is_empty()).then(listed)
 }

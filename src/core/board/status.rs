@@ -75,15 +75,15 @@ pub fn status(
 
 /// How many agents are ready, and what suspends them.
 fn ready_message(board: &Board, gateway: Option<&AgentGateway>, ready: usize, all: usize) -> String {
-    let mut message = format!("{ready} of {all} agents are ready");
+    let mut parts = vec![format!("{ready} of {all} agents are ready")];
     if let Some(gateway) = gateway.filter(|gateway| gateway.spec.suspend) {
         let sentence = format!("AgentGateway {} is suspended", gateway_of_board(board));
-        message += &format!("; {}", with_reason(&sentence, gateway.spec.suspend_reason.as_deref()));
+        parts.push(with_reason(&sentence, gateway.spec.suspend_reason.as_deref()));
     }
     if board.spec.suspend {
-        message += &format!("; {}", with_reason("spec.suspend is true", board.spec.suspend_reason.as_deref()));
+        parts.push(with_reason("spec.suspend is true", board.spec.suspend_reason.as_deref()));
     }
-    message
+    parts.join("; ")
 }
 
 #[cfg(test)]
