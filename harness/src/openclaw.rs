@@ -150,9 +150,7 @@ impl OpenClaw {
     /// # Errors
     /// The gateway did not start. The error has the end of its log.
     pub async fn upgrade(&mut self) -> Result<(), Failure> {
-        if let Some(mut process) = self.process.take() {
-            process.stop();
-        }
+        self.stop();
         let state = std::fs::read_dir(self.home.path().join(".openclaw"))?;
         let of_workspaces = std::fs::read_dir(self.home.path().join("workspaces"))?;
         let folders = state.map(|entry| entry.map(|entry| entry.path()));
@@ -162,6 +160,22 @@ impl OpenClaw {
         }
         Binaries::prepare()?.openclaw().clone_into(&mut self.install_dir);
         self.boot().await
+    }
+
+    /// Stops the gateway and starts this version with all state of the old one. See [`Self::upgrade`] for the newest version.
+    ///
+    /// # Errors
+    /// The gateway did not start. The error has the end of its log.
+    pub async fn upgrade_to(&mut self, version: &str) -> Result<(), Failure> {
+        self.stop();
+        self.install_dir = Binaries::version(version)?;
+        self.boot().await
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop();
+        }
     }
 
     /// Kills the gateway with SIGKILL.

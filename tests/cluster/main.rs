@@ -136,6 +136,7 @@ fn main() {
         old_versions::thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute,
         remote::a_remote_gateway_is_trusted_by_its_certificate_and_approves_the_device,
         old_versions::an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded,
+        old_versions::agents_survive_two_upgrades_in_the_middle_of_their_set_up,
         bad_input::bad_references_and_templates_end_in_conditions_with_the_remedy,
         bad_input::an_object_that_cannot_be_read_gets_an_event_and_the_others_are_served,
         bad_input::a_wrong_token_and_an_unreachable_gateway_are_reported_and_recover,

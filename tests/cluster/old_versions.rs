@@ -45,6 +45,52 @@ async fn check_upgrade(fleet: &Fleet, gateway: &mut OpenClaw) -> Result<(), Fail
     Ok(())
 }
 
+/// From 2026.5.28 over 2026.7.1 to the newest version, each time as soon as new agents are in the config.
+pub(crate) async fn agents_survive_two_upgrades_in_the_middle_of_their_set_up(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    let mut gateway = OpenClaw::start_version("2026.5.28", stack.model.url()).await?;
+    let fleet = stack.fleet_on("upgrades", &gateway).await?;
+    let done = check_upgrades(&fleet, &mut gateway).await;
+    done.map_err(|e| format!("{e}\nthe end of the gateway's log:\n{}", gateway.tail()))?;
+    fleet.delete().await
+}
+
+async fn check_upgrades(fleet: &Fleet, gateway: &mut OpenClaw) -> Result<(), Failure> {
+    let mut names: Vec<String> = Vec::new();
+    let mut first_ids = Vec::new();
+    for round in ["old", "middle", "new"] {
+        let before = gateway.agents()?.len();
+        let added: Vec<_> = (0..3).map(|number| format!("{round}-{number}")).collect();
+        fleet.apply(&added.iter().map(|name| unwoken(name)).collect::<Vec<_>>()).await?;
+        names.extend(added);
+        until("new agents in the config", CONDITION_TIMEOUT, async || {
+            let agents = gateway.agents().map_err(|e| e.to_string())?;
+            if agents.len() > before { Ok(()) } else { Err(format!("{agents:?}")) }
+        })
+        .await?;
+        match round {
+            "old" => {
+                first_ids = gateway.agents()?;
+                gateway.upgrade_to("2026.7.1").await?;
+            }
+            "middle" => gateway.upgrade().await?,
+            _ => {}
+        }
+    }
+    fleet.all_ready().await?;
+    let mut wanted = Vec::new();
+    for name in &names {
+        wanted.push(fleet.field(&format!("agent/{name}"), ".status.agentId").await?);
+    }
+    wanted.sort();
+    let mut agents = gateway.agents()?;
+    agents.sort();
+    assert_eq!(agents, wanted, "exactly these agents");
+    assert!(first_ids.iter().all(|id| agents.contains(id)), "{first_ids:?} of the first version stay: {agents:?}");
+    Ok(())
+}
+
 /// The state of one file of the agent `one`.
 async fn state_of(fleet: &Fleet, name: &str) -> Result<Value, Failure> {
     let files: Vec<Value> = serde_json::from_str(&fleet.field("agent/one", ".status.files").await?)?;

@@ -135,6 +135,7 @@ async fn check_layouts(
             }
         }
         lay_out(ConfigLayout::OneFile)?;
+        gateway.client.resync().await;
         gateway.until("the entry of the one file", |seen| seen.obstacle.is_none()).await?;
     }
     Ok(())

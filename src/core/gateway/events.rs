@@ -16,7 +16,8 @@ fn ready_changed(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<E
     let ready = find(&new.conditions, ConditionType::Ready)?;
     let before = find(&old.conditions, ConditionType::Ready);
     let is_unchanged = before.is_some_and(|b| (&b.status, &b.reason) == (&ready.status, &ready.reason));
-    let is_quiet = [Reason::Connecting, Reason::NotSettled].iter().any(|r| r.as_str() == ready.reason);
+    let is_quiet =
+        [Reason::Connecting, Reason::NotSettled, Reason::RestartRequired].iter().any(|r| r.as_str() == ready.reason);
     // Kubernetes counts events of one reason on the first event and keeps its message. A request id in the message would be outdated.
     let message = if ready.reason == Reason::PairingRequired.as_str() {
         "the gateway requires an approval of this device; run the command in the condition Paired".to_owned()
