@@ -17,8 +17,7 @@ impl Muster<'_> {
     fn start(&self, args: &[&str]) -> Result<Output, Failure> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
         command.args(args).arg("--kubeconfig").arg(self.stack.cluster.kubectl.kubeconfig());
-        let is_everywhere = args.contains(&"-A");
-        if !is_everywhere {
+        if !args.contains(&"-A") {
             command.args(["-n", &self.fleet.namespace]);
         }
         Ok(command.output()?)
@@ -64,7 +63,8 @@ pub(crate) async fn the_commands_work_as_kubectl_does(stack: &mut Stack) -> Resu
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "gw" },
         "stringData": { "token": stack.openclaw.token() } });
     let mut one = unwoken("one");
-    one["spec"]["displayName"] = json!("One <&> \u{2028}1");
+    // Characters that kubectl escapes in its annotation.
+    one["spec"]["identityProfile"] = json!({ "customInstructions": "One <&> \u{2028}1" });
     for (index, object) in [one, unwoken("two"), board("ops"), stack.gateway(), secret].iter().enumerate() {
         std::fs::write(folder.path().join(format!("{index}.json")), object.to_string())?;
     }
