@@ -76,6 +76,16 @@ pub fn claiming_gateways<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Object
     same_gateways_if(objects, key, is_authenticated)
 }
 
+/// The namespace whose Agents have plain folders on the gateway of an AgentGateway: that of the oldest AgentGateway with a claim there.
+pub fn home_namespace<O: Objects>(objects: &O, gateway: &AgentGateway) -> Option<String> {
+    let keys = claiming_gateways(objects, &ObjectKey::of(&gateway.metadata));
+    let created = |gateway: &AgentGateway| gateway.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let claiming = keys.iter().filter_map(|key| Some((created(&*objects.gateway(key)?), key)));
+    let oldest =
+        claiming.min_by(|(one, a), (other, b)| (one, &a.namespace, &a.name).cmp(&(other, &b.namespace, &b.name)));
+    oldest.map(|(_, key)| key.namespace.clone()).or_else(|| gateway.metadata.namespace.clone())
+}
+
 fn same_gateways_if<O: Objects>(
     objects: &O,
     key: &ObjectKey,

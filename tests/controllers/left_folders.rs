@@ -1,5 +1,8 @@
 //! No agent gets a folder that an agent of another namespace left.
 
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
 use muster_simulator::{Profile, Simulator};
@@ -77,6 +80,32 @@ async fn an_agent_of_another_namespace_with_the_same_chosen_id_gets_no_file_of_t
             assert!(!holds_secret(&gateway, &workspace), "{first} to {second}: {workspace}");
             assert!(holds_secret(&gateway, &left), "the left folder is as it was");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_gets_no_file_of_a_former_agent_of_another_agent_gateway_with_the_same_url() {
+    let own = GUESTS[0];
+    for (first, second) in [(NS, own), (own, NS)] {
+        let (mut rig, gateway) = shared(Profile::v2026_9_6());
+        let mut manifest = gateway_manifest("gw");
+        manifest["metadata"]["namespace"] = json!(own);
+        rig.apply::<AgentGateway>(manifest);
+        let data = json!({ "token": "c2VjcmV0LXRva2Vu" });
+        rig.apply::<Secret>(json!({ "metadata": { "name": "gw-auth", "namespace": own }, "data": data }));
+        let reference = json!({ "name": "gw" });
+        let board = json!({ "metadata": { "name": "own", "namespace": own }, "spec": { "gatewayRef": reference } });
+        rig.apply::<Board>(board);
+        let spec = |namespace: &str| {
+            let board = if namespace == own { "own" } else { "ops" };
+            json!({ "boardRef": { "name": board }, "agentId": "shared", "deletionPolicy": "RetainFiles" })
+        };
+        rig.run_for(Duration::from_secs(30)).await;
+        apply(&rig, first, &json!({}), &spec(first));
+        leave(&mut rig, &gateway, first).await;
+        apply(&rig, second, &json!({}), &spec(second));
+        let workspace = until_ready(&mut rig, second).await;
+        assert!(!holds_secret(&gateway, &workspace), "{first} to {second}: {workspace}");
     }
 }
 

@@ -17,9 +17,7 @@ use crate::core::objects::{AgentIndex, Objects};
 #[must_use]
 pub fn identity(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway) -> AgentIdentity {
     let anchor = anchor(agent, board, gateway);
-    let root = &gateway.spec.workspace_root;
-    let names = AgentIdentity::derive(agent.spec.role, agent.spec.agent_id.as_deref(), anchor, root);
-    names.of_namespace(&agent.metadata, &gateway.metadata)
+    AgentIdentity::derive(agent.spec.role, agent.spec.agent_id.as_deref(), anchor, &gateway.spec.workspace_root)
 }
 
 /// The uid of the object that the role of an Agent belongs to: the Agent of a Worker, the Board of a Lead, the AgentGateway of a Main

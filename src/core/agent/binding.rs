@@ -42,11 +42,11 @@ impl AgentIdentity {
         }
     }
 
-    /// These names for an Agent. Where the Agent is in another namespace than its AgentGateway, the name of the folder ends with the
-    /// namespace of the Agent: an id can be chosen again, and its agent never gets a folder that another namespace left.
+    /// These names for an Agent of a gateway with this home namespace. In another namespace, the name of the folder ends with the namespace
+    /// of the Agent: an id can be chosen again, and its agent never gets a folder that another namespace left.
     #[must_use]
-    pub fn of_namespace(mut self, agent: &ObjectMeta, gateway: &ObjectMeta) -> Self {
-        if let Some(namespace) = agent.namespace.as_deref().filter(|_| agent.namespace != gateway.namespace) {
+    pub fn of_namespace(mut self, agent: &ObjectMeta, home: Option<&str>) -> Self {
+        if let Some(namespace) = agent.namespace.as_deref().filter(|namespace| Some(*namespace) != home) {
             self.workspace.push('.');
             self.workspace.push_str(namespace);
         }
@@ -175,7 +175,7 @@ mod tests {
         let meta = |namespace: &str| ObjectMeta { namespace: Some(namespace.into()), ..ObjectMeta::default() };
         let identity = |namespace: &str| {
             let identity = AgentIdentity::derive(Role::Worker, Some("ops"), "u1", "/data");
-            identity.of_namespace(&meta(namespace), &meta("fleet"))
+            identity.of_namespace(&meta(namespace), Some("fleet"))
         };
         assert_eq!(identity("fleet").workspace, "/data/workspace-ops");
         assert_eq!(identity("team-a").workspace, "/data/workspace-ops.team-a");

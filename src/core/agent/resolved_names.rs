@@ -7,7 +7,7 @@ use crate::api::agent::{AdoptionPolicy, Agent, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, Board, Reason};
 use crate::core::error::ReconcileError;
-use crate::core::gateway_ref::address;
+use crate::core::gateway_ref::{address, home_namespace};
 use crate::core::objects::Objects;
 
 /// The names of an agent at its gateway, and how the Agent came to them.
@@ -43,15 +43,17 @@ pub fn resolve<O: Objects>(
 ) -> Result<ResolvedNames, ReconcileError> {
     let key = ObjectKey::of(&gateway.metadata);
     let anchor = anchor(agent, board, gateway);
-    let derived = identity(agent, board, gateway);
+    let home = home_namespace(objects, gateway);
+    let home = home.as_deref();
+    let derived = identity(agent, board, gateway).of_namespace(&agent.metadata, home);
     check_form_of_chosen_id(objects, agent, anchor)?;
     let names = match Binding::of(agent) {
-        Some(bound) => kept(agent, &bound, derived, &key, (anchor, gateway)),
+        Some(bound) => kept(agent, &bound, derived, &key, (anchor, gateway, home)),
         None => match effective(objects, agent, &key, anchor) {
             Some(id) => ResolvedNames {
                 claimed_for: (id != derived.agent_id).then(|| anchor.to_owned()),
                 is_claim: agent.spec.role != Role::Worker || id != derived.agent_id || agent.spec.agent_id.is_some(),
-                ..ResolvedNames::derived(claimed(agent, id, gateway))
+                ..ResolvedNames::derived(claimed(agent, id, gateway, home))
             },
             None => ResolvedNames::derived(derived),
         },
@@ -67,7 +69,7 @@ fn kept(
     bound: &Binding,
     derived: AgentIdentity,
     key: &ObjectKey,
-    (anchor, gateway): (&str, &AgentGateway),
+    (anchor, gateway, home): (&str, &AgentGateway, Option<&str>),
 ) -> ResolvedNames {
     let is_claimed = bound.claimed_for.as_deref() == Some(anchor);
     if bound.gateway != *key || !(is_claimed || bound.identity.agent_id == derived.agent_id) {
@@ -79,15 +81,15 @@ fn kept(
     let adopted = adopted && stays;
     let identity = match (stays, is_claimed) {
         (true, _) => identity,
-        (false, true) => claimed(agent, &identity.agent_id, gateway),
+        (false, true) => claimed(agent, &identity.agent_id, gateway, home),
         (false, false) => derived,
     };
     ResolvedNames { identity, adopted, taken_up, claimed_for, is_claim: false }
 }
 
 /// The names with a claimed id.
-fn claimed(agent: &Agent, id: &str, gateway: &AgentGateway) -> AgentIdentity {
-    with_id(agent, id, &gateway.spec.workspace_root).of_namespace(&agent.metadata, &gateway.metadata)
+fn claimed(agent: &Agent, id: &str, gateway: &AgentGateway, home: Option<&str>) -> AgentIdentity {
+    with_id(agent, id, &gateway.spec.workspace_root).of_namespace(&agent.metadata, home)
 }
 
 /// The claimed id of an Agent, if no other object stands for it.
