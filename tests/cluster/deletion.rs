@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use muster_harness::{Failure, until};
+use muster_harness::{Failure, OpenClaw, until};
 use serde_json::{Value, json};
 
-use crate::stack::{CONDITION_TIMEOUT, Stack, board, manifest, unwoken, worker};
+use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, board, manifest, unwoken, worker};
 
 pub(crate) async fn a_deleted_agent_leaves_nothing(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("gone").await?;
@@ -57,6 +57,57 @@ pub(crate) async fn a_deleted_memory_is_brought_back_from_the_trash(stack: &mut 
     fleet.all_ready().await?;
     assert_eq!(stack.file(&fleet, "archivist", "MEMORY.md").await?, "months of memory");
     assert_eq!(stack.file(&fleet, "archivist", "memory/2026-11-28.md").await?, "a day");
+    fleet.delete().await
+}
+
+/// Deletes an Agent and waits until the deletion waits for this reason; returns the message, after a look at the event.
+async fn until_waiting(fleet: &Fleet, name: &str, reason: &str, event: &str) -> Result<String, Failure> {
+    fleet.run(&["delete", "agent", name, "--wait=false"]).await?;
+    let message = fleet.until_reason(&format!("agent/{name}"), "Ready", reason).await?;
+    let selector = format!("--field-selector=reason={event},involvedObject.name={name}");
+    until("the event", CONDITION_TIMEOUT, async || {
+        let args = ["get", "events", &selector, "-o", "jsonpath={.items[*].message}"];
+        let seen = fleet.run(&args).await.map_err(|e| e.to_string())?;
+        if seen.contains(&message) { Ok(()) } else { Err(seen) }
+    })
+    .await?;
+    Ok(message)
+}
+
+pub(crate) async fn a_refused_and_a_partial_deletion_name_what_is_left_and_their_way_out(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    let entries = json!({ "solo": { "workspace": "~/own/solo" } });
+    let config = json!({ "gateway": { "mode": "local" }, "agents": { "ownership": "explicit", "entries": entries } });
+    let gateway = OpenClaw::start_configured("2026.9.6", &config.to_string()).await?;
+    let fleet = stack.fleet_on("waiting", &gateway).await?;
+    let adopted = json!({ "boardRef": { "name": "ops" }, "agentId": "solo", "adoptionPolicy": "IfExists", "wake": { "enabled": false } });
+    fleet.apply(&[manifest("Agent", "solo", adopted)]).await?;
+    fleet.all_ready().await?;
+    let message = until_waiting(&fleet, "solo", "DeletionBlocked", "DeletionBlocked").await?;
+    for words in ["is the only configured agent", "own/solo", "spec.deletionPolicy to Orphan"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    fleet.run(&["patch", "agent", "solo", "--type=merge", "-p", r#"{"spec":{"deletionPolicy":"Orphan"}}"#]).await?;
+    fleet.wait("delete", &["agent/solo"]).await?;
+    assert_eq!(gateway.agents()?, ["solo"]);
+
+    fleet.apply(&[unwoken("two")]).await?;
+    fleet.all_ready().await?;
+    let path = fleet.field("agent/two", ".status.workspacePath").await?;
+    let workspace = gateway.home().join(path.trim_start_matches("~/"));
+    let trash = gateway.home().join(".Trash");
+    std::fs::write(&trash, "no folder")?;
+    let message = until_waiting(&fleet, "two", "DeletionIncomplete", "LeftBehind").await?;
+    for words in [&*workspace.display().to_string(), "spec.deletionPolicy to RetainFiles"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    assert!(workspace.join("AGENTS.md").exists() && gateway.agents()? == ["solo"]);
+    std::fs::remove_file(&trash)?;
+    // A request has Muster look before the five minutes are over.
+    fleet.run(&["annotate", "agent", "two", "muster.dev/sync-requested-at=2026-01-01T00:00:00Z"]).await?;
+    fleet.wait("delete", &["agent/two"]).await?;
+    assert!(!workspace.exists(), "the rest is in the trash");
     fleet.delete().await
 }
 

@@ -65,37 +65,48 @@ async fn import(stack: &Stack, gateway: &OpenClaw, fleet: &Fleet) -> Result<Stri
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Imports a gateway with this config, applies the manifests, and deletes them again.
-async fn check(stack: &Stack, version: &str, shape: &Shape, text: &str) -> Result<(), Failure> {
-    let name = shape.name;
-    let gateway = OpenClaw::start_configured(version, text).await.map_err(|error| format!("{name}: {error}"))?;
-    for (id, folder) in workspaces(&gateway)? {
+/// Imports a gateway with the config of a shape, applies the manifests, and deletes them again.
+async fn check(stack: &Stack, version: &str, name: &str, gateway: &OpenClaw) -> Result<(), Failure> {
+    for (id, folder) in workspaces(gateway)? {
         write_files(&folder, &id)?;
     }
-    let before = Disk::read(&gateway)?;
-    let fleet = stack.namespace(&format!("import-{}", name.replace('_', "-"))).await?;
-    let manifests = import(stack, &gateway, &fleet).await?;
+    let before = Disk::read(gateway)?;
+    let namespace = format!("import-{name}-{version}").replace(['_', '.'], "-");
+    let fleet = stack.namespace(&namespace).await?;
+    let manifests = import(stack, gateway, &fleet).await?;
     fleet.secret("gw-auth", gateway.token()).await?;
-    fleet.apply_text(&manifests.replace("workspaceRoot:", "resyncInterval: 10s\n  workspaceRoot:")).await?;
+    fleet.apply_text(&manifests).await?;
     fleet.all_ready().await.map_err(|error| format!("{name}: {error}"))?;
-    assert_eq!(Disk::read(&gateway)?, before, "{name}: the adoption changes nothing");
+    assert_eq!(Disk::read(gateway)?, before, "{name}: the adoption changes nothing");
     fleet.run(&["delete", "agents", "--all"]).await?;
-    fleet.delete().await?;
-    assert_eq!(Disk::read(&gateway)?, before, "{name}: the deletion removes nothing");
+    assert_eq!(Disk::read(gateway)?, before, "{name}: the deletion removes nothing");
+    fleet.delete_later().await
+}
+
+/// Checks these shapes, one after the other. The next gateway starts meanwhile.
+async fn check_all(stack: &Stack, version: &str, shapes: &[(&str, String)]) -> Result<(), Failure> {
+    let start = async |index: usize| match shapes.get(index) {
+        Some((_, text)) => OpenClaw::start_configured(version, text).await.map(Some),
+        None => Ok(None),
+    };
+    let mut next = start(0).await?;
+    for (index, (name, _)) in shapes.iter().enumerate() {
+        let gateway = next.ok_or("there is no such shape")?;
+        let (checked, started) = futures::join!(check(stack, version, name, &gateway), start(index + 1));
+        checked?;
+        next = started.map_err(|error| format!("the shape after {name}: {error}"))?;
+    }
     Ok(())
 }
 
 pub(crate) async fn no_byte_changes_on_2026_9_6(stack: &mut Stack) -> Result<(), Failure> {
-    for shape in &SHAPES {
-        let text = serde_json::to_string_pretty(&shape.entries())? + "\n";
-        check(stack, "2026.9.6", shape, &text).await?;
-    }
-    Ok(())
+    let text = |shape: &Shape| serde_json::to_string_pretty(&shape.entries()).map(|text| (shape.name, text + "\n"));
+    check_all(stack, "2026.9.6", &SHAPES.iter().map(text).collect::<Result<Vec<_>, _>>()?).await
 }
 
+/// The shapes with what only `agents.list` has, and with comments.
 pub(crate) async fn no_byte_changes_on_2026_7_1(stack: &mut Stack) -> Result<(), Failure> {
-    for shape in &SHAPES {
-        check(stack, "2026.7.1", shape, &shape.list_text()).await?;
-    }
-    Ok(())
+    let listed = ["bot_accounts", "night_shift", "odd_ids", "tiers_without_main"];
+    let shapes = SHAPES.iter().filter(|shape| listed.contains(&shape.name));
+    check_all(stack, "2026.7.1", &shapes.map(|shape| (shape.name, shape.list_text())).collect::<Vec<_>>()).await
 }

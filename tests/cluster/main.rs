@@ -145,6 +145,7 @@ fn main() {
         fleet::a_refused_token_leads_back_to_the_form,
         deletion::a_deleted_agent_leaves_nothing,
         deletion::a_deleted_memory_is_brought_back_from_the_trash,
+        deletion::a_refused_and_a_partial_deletion_name_what_is_left_and_their_way_out,
         deletion::a_namespace_with_a_gateway_and_its_secret_can_be_deleted,
         deletion::agents_can_be_deleted_after_their_gateway,
         deletion::a_restored_namespace_can_be_deleted,

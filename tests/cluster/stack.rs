@@ -236,6 +236,13 @@ impl Fleet {
         .await
     }
 
+    /// Deletes the namespace and does not wait.
+    pub(crate) async fn delete_later(self) -> Result<(), Failure> {
+        self.look.take().await;
+        self.kubectl.run(&["delete", "namespace", &self.namespace, "--wait=false"]).await?;
+        Ok(())
+    }
+
     /// Deletes the namespace and waits until it is gone.
     pub(crate) async fn delete(self) -> Result<(), Failure> {
         // The canary sees the answers about the objects while they exist.
