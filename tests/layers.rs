@@ -40,7 +40,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "openclaw", may_name: &["address", "backoff", "hash"], must_not_use: &["kube", "k8s_openapi"] },
     Layer { name: "core", may_name: &["api", "templates", "openclaw::model", "hash", "backoff"], must_not_use: PURE },
     Layer { name: "metrics", may_name: &["openclaw"], must_not_use: &["kube", "tokio"] },
-    Layer { name: "state", may_name: &["api", "core", "openclaw::model"], must_not_use: &["axum"] },
+    Layer { name: "state", may_name: &["api", "core", "openclaw::model", "backoff"], must_not_use: &["axum"] },
     Layer {
         name: "souls",
         may_name: &["address", "api", "templates", "core", "state", "hash", "backoff"],

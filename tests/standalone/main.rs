@@ -55,9 +55,7 @@ async fn ready_agent(client: &kube::Client) -> String {
         status.and_then(|status| find(&status.conditions, ConditionType::Ready)).is_some_and(|c| c.status == "True")
     };
     let waited = tokio::time::timeout(LIMIT, await_condition(agents.clone(), "one", is_ready)).await;
-    let Ok(agent) = waited else {
-        panic!("the Agent is not Ready: {:#?}", agents.get("one").await.unwrap().status)
-    };
+    let Ok(agent) = waited else { panic!("the Agent is not Ready: {:#?}", agents.get("one").await.unwrap().status) };
     let agent = agent.unwrap().unwrap();
     agent.status.unwrap().agent_id.unwrap()
 }
