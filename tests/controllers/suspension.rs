@@ -61,6 +61,9 @@ async fn an_agent_that_is_new_on_a_suspended_gateway_is_unknown_and_not_reconcil
     let (status, reason, _) = rig.condition("one", ConditionType::Ready);
     assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "Suspended"));
     assert_eq!(rig.condition("one", ConditionType::Reconciling).0, "");
+    let (status, reason, message) = rig.condition("one", ConditionType::TokenIssued);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Suspended"));
+    assert!(message.contains("one-token") && message.contains("disk is replaced"), "{message}");
     assert!(!gateway.agents().keys().any(|id| id.starts_with("mc-")));
     rig.apply::<AgentGateway>(suspended(false));
     rig.until_ready().await;

@@ -27,7 +27,7 @@ pub(crate) fn evaluate(new: &AgentStatus, input: &StatusInput<'_>) -> AgentCondi
         conditions.push(paused(desired));
         conditions.push(checked_in(desired, new, input));
         if let Some(token) = input.token {
-            conditions.push(token_issued(desired, token, new));
+            conditions.push(token_issued(desired, token, new, input.blocker));
         }
         if let Some(observed) = input.observed {
             conditions.extend(on_gateway(desired, new, observed, input.blocker));
@@ -85,7 +85,12 @@ fn paused(desired: &Desired) -> ConditionUpdate {
     }
 }
 
-fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> ConditionUpdate {
+fn token_issued(
+    desired: &Desired,
+    state: &TokenState,
+    new: &AgentStatus,
+    blocker: Option<&Blocker>,
+) -> ConditionUpdate {
     let secret = &desired.token_secret;
     let (so, reason, message) = match state {
         TokenState::Issued(_) if rules::is_recorded(state, new.token.as_ref()) => {
@@ -101,9 +106,14 @@ fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> Con
             };
             (true, Reason::Reconciled, message)
         }
-        TokenState::Issued(_) | TokenState::Missing => {
-            (false, Reason::Progressing, format!("the token is being written to Secret {secret:?}"))
-        }
+        TokenState::Issued(_) | TokenState::Missing => match blocker.filter(|blocker| blocker.is_suspension()) {
+            Some(suspension) => (
+                false,
+                Reason::Suspended,
+                format!("{}; Muster writes no token to Secret {secret:?} meanwhile", suspension.error().message),
+            ),
+            None => (false, Reason::Progressing, format!("the token is being written to Secret {secret:?}")),
+        },
         TokenState::Tampered => (
             false,
             Reason::Progressing,
