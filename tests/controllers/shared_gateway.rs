@@ -249,6 +249,8 @@ async fn admission_given_again_within_the_grace_period_leaves_everything_as_it_w
     add_agent(&rig, OTHER, "one");
     add_agent(&rig, OTHER, "two");
     rig.until_ready().await;
+    // The labels of the sessions wait until both are set up.
+    rig.run_for(Duration::from_mins(1)).await;
     let before = (changes(&gateway), gateway.config(), guest(&rig, "one").token);
     allow(&rig, &json!({ "from": "Same" }));
     rig.run_for(GRACE_PERIOD / 2).await;
