@@ -84,6 +84,11 @@ impl Simulator {
         self.gateway.world().config.document.value.clone()
     }
 
+    /// Whether the gateway restarts some time after a `config.patch`.
+    pub fn restarts_on_patch(&self) -> bool {
+        self.gateway.world().profile.restarts_on_patch
+    }
+
     /// Whether the written configuration is applied.
     pub fn is_settled(&self) -> bool {
         let mut world = self.gateway.world();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use muster::openclaw::model::{
     AgentEntry, AgentRow, CallError, ConnectionState, EntryIdentity, EntryState, HeartbeatClaims, HeartbeatEntry,
-    Inventory, RefusalKind,
+    Hello, Inventory, RefusalKind,
 };
 use muster::openclaw::{
     Auth, ConnectionSettings, DeviceKey, Dial, DialError, DialedStream, GatewayClient, Meter, Network, Trust,
@@ -137,6 +137,7 @@ impl Subject {
 
     /// Submits entries and waits until the gateway has applied them.
     pub(crate) async fn register(&self, entries: &[AgentEntry]) -> Result<(), Failure> {
+        let (before, patches) = (self.hello(), self.count("config.patch"));
         for entry in entries {
             self.client.submit(entry.clone());
         }
@@ -149,10 +150,35 @@ impl Subject {
         })
         .await
         .map_err(|error| format!("{error}; {:?}", self.client.config_writes().borrow()))?;
+        if self.restarts_after_patches() && self.count("config.patch") > patches {
+            self.until_another_connection(before.as_ref()).await?;
+        }
         // A new agent accepts files a moment after the roster shows it.
         for entry in entries {
             self.until_files(&entry.id).await?;
         }
+        Ok(())
+    }
+
+    /// Whether this is a simulator that restarts some time after a patch. A test on a real gateway is repeated instead.
+    fn restarts_after_patches(&self) -> bool {
+        matches!(&self.host, Host::Simulated(simulator) if simulator.restarts_on_patch())
+    }
+
+    /// The answer to `connect` of the open connection.
+    fn hello(&self) -> Option<Arc<Hello>> {
+        match &*self.client.connection().borrow() {
+            ConnectionState::Up(hello) => Some(Arc::clone(hello)),
+            ConnectionState::Connecting | ConnectionState::Refused(_) | ConnectionState::Down { .. } => None,
+        }
+    }
+
+    /// Waits until the connection is another one, and the roster is read by it.
+    async fn until_another_connection(&self, before: Option<&Arc<Hello>>) -> Result<(), Failure> {
+        let is_another = |link: &ConnectionState| matches!(link, ConnectionState::Up(hello) if before.is_none_or(|before| !Arc::ptr_eq(before, hello)));
+        let mut link = self.client.connection();
+        tokio::time::timeout(STEP_TIMEOUT, link.wait_for(is_another)).await??;
+        self.inventory().await?;
         Ok(())
     }
 
