@@ -28,6 +28,7 @@ use crate::controllers::Context;
 use crate::controllers::agent::heartbeat_writer;
 use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::gateway_pool::GatewayPool;
+use crate::core::gateway::transport::ServedApi;
 use crate::http::api::AgentApi;
 use crate::http::change_feed::ChangeFeed;
 use crate::http::people::PeopleApi;
@@ -91,7 +92,10 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
         network,
         change_feed: Arc::new(ChangeFeed::new(format!("{:x}", getrandom::u64()?), shutdown.clone())),
         listeners,
-        default_api_url: options.api_url.clone().or_else(|| embedded.as_ref().map(|_| format!("http://{api}"))),
+        served_api: ServedApi {
+            default_url: options.api_url.clone().or_else(|| embedded.as_ref().map(|_| format!("http://{api}"))),
+            https_only: options.listen.tls_cert_file.is_some(),
+        },
         shutdown: shutdown.clone(),
     };
     let mut tasks = app.start();
@@ -139,14 +143,14 @@ struct App {
     network: Network,
     change_feed: Arc<ChangeFeed>,
     listeners: Listeners,
-    default_api_url: Option<String>,
+    served_api: ServedApi,
     shutdown: CancellationToken,
 }
 
 impl App {
     /// Spawns every task: the watches, the triggers, the controllers, the servers.
     fn start(self) -> Tasks {
-        let Self { client, namespaces, authz, network, change_feed, listeners, default_api_url, shutdown } = self;
+        let Self { client, namespaces, authz, network, change_feed, listeners, served_api, shutdown } = self;
         let (agents, agent_writers) = cache(&namespaces);
         let (boards, board_writers) = cache(&namespaces);
         let (gateways, gateway_writers) = cache(&namespaces);
@@ -163,7 +167,7 @@ impl App {
             state: Arc::clone(&state),
             souls: SoulDirectories::new(Arc::new(HttpClient::default()), changes.clone()),
             gateways: GatewayPool::new(Arc::new(network), metrics.clone(), changes, state.inventories.clone()),
-            default_api_url,
+            served_api,
         });
         let tokens = Arc::new(TokenTable::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(false), metrics: Arc::clone(&metrics) });

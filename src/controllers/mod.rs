@@ -22,6 +22,7 @@ use gateway_pool::GatewayPool;
 
 use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
+use crate::core::gateway::transport::ServedApi;
 use crate::souls::directories::SoulDirectories;
 use crate::state::State;
 
@@ -34,8 +35,8 @@ pub struct Context<S> {
     pub gateways: GatewayPool,
     /// The directories of souls.
     pub souls: SoulDirectories,
-    /// The default of `spec.apiUrl` of an AgentGateway: the flag `--api-url`.
-    pub default_api_url: Option<String>,
+    /// The HTTP API for agents, as the operator serves it.
+    pub served_api: ServedApi,
 }
 
 impl<S> Context<S> {

@@ -16,6 +16,7 @@ use muster::api::{AgentGateway, Board, ConditionType};
 use muster::controllers::gateway_handle::GatewayHandle;
 use muster::controllers::gateway_pool::GatewayPool;
 use muster::controllers::{Context, agent, board, gateway};
+use muster::core::gateway::transport::ServedApi;
 use muster::core::objects::{Coverage, Objects};
 use muster::openclaw::{Dial, DialError, DialedStream, Trust};
 use muster::souls::directories::SoulDirectories;
@@ -184,7 +185,8 @@ impl Rig {
         let inventories = state.inventories.clone();
         let gateways = GatewayPool::new(Arc::new(self.dialer.clone()), Arc::new(()), sender.clone(), inventories);
         let souls = SoulDirectories::new(Arc::new(self.directory.clone()), sender);
-        let ctx = Context { state, gateways, souls, default_api_url: self.default_api_url.clone() };
+        let served_api = ServedApi { default_url: self.default_api_url.clone(), ..ServedApi::default() };
+        let ctx = Context { state, gateways, souls, served_api };
         self.operator = Some(Operator { ctx, changes });
     }
 

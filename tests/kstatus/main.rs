@@ -19,6 +19,7 @@ use muster::core::agent::status_input::StatusInput;
 use muster::core::error::ReconcileError;
 use muster::core::gateway::census::Census;
 use muster::core::gateway::status::{GatewayFacts, GatewayObservation};
+use muster::core::gateway::transport::ServedApi;
 use muster::core::{agent, board, gateway};
 use muster_harness::Binaries;
 use serde_json::{Value, json};
@@ -101,8 +102,13 @@ fn agent_status(old: &AgentStatus, blocker: Option<&Blocker>) -> AgentStatus {
 }
 
 fn gateway_status(gateway: &AgentGateway, seen: &GatewayObservation<'_>) -> AgentGatewayStatus {
-    let facts =
-        GatewayFacts { bound: &[], census: Census::default(), soul_directory: None, default_api_url: None, now: now() };
+    let facts = GatewayFacts {
+        bound: &[],
+        census: Census::default(),
+        soul_directory: None,
+        served_api: &ServedApi::default(),
+        now: now(),
+    };
     gateway::status::status(gateway, seen, facts)
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     let names = resolve(store, &agent, board.as_deref(), &gateway)?;
     let origins = origins(&agent, board.as_deref(), Some(&*gateway));
     let templates = super::templates::read(store, &origins, &mut work.config_maps).await?;
-    let api_url = api_url(&gateway, ctx.default_api_url.as_deref())?.to_owned();
+    let api_url = api_url(&gateway, ctx.served_api.default_url.as_deref())?.to_owned();
     let token = token(ctx, work, &api_url).await?;
     let requests = requests(&agent, board.as_deref(), &gateway, store.now());
     let soul = ctx.souls.of(&agent, &gateway_key, &gateway).await;

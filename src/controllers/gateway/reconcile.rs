@@ -256,7 +256,7 @@ async fn record<S: Store>(
         census: Census::of(&bound, undeclared, &last),
         bound: &bound,
         soul_directory: ctx.souls.status(gateway, old.soul_directory.as_ref(), now),
-        default_api_url: ctx.default_api_url.as_deref(),
+        served_api: &ctx.served_api,
         now,
     };
     let new = status(gateway, observed, facts); // pure

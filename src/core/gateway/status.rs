@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::census::Census;
 use super::conditions::{ALL, ObservedConnection, from_connection, from_error, suspended};
-use super::transport;
+use super::transport::{self, ServedApi};
 use crate::api::agent::{Agent, Role};
 use crate::api::conditions::{ConditionUpdate, fill, is_true, set};
 use crate::api::gateway::{GatewayCapabilities, Pairing};
@@ -51,8 +51,8 @@ pub struct GatewayFacts<'a> {
     pub census: Census,
     /// The state of its directory of souls.
     pub soul_directory: Option<SoulDirectoryStatus>,
-    /// The default of `spec.apiUrl`.
-    pub default_api_url: Option<&'a str>,
+    /// The HTTP API for agents, as the operator serves it.
+    pub served_api: &'a ServedApi,
     /// The time.
     pub now: Timestamp,
 }
@@ -90,7 +90,7 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
         }
         GatewayObservation::Connection(connection) => connected(gateway, &mut new, connection, now),
     };
-    conditions.push(transport::condition(gateway, facts.default_api_url));
+    conditions.push(transport::condition(gateway, facts.served_api));
     for condition in &conditions {
         set(&mut new.conditions, condition, generation, now);
     }
@@ -216,7 +216,7 @@ mod tests {
                 bound: &[],
                 census: Census::default(),
                 soul_directory: None,
-                default_api_url: None,
+                served_api: &ServedApi::default(),
                 now: Timestamp::UNIX_EPOCH,
             };
             let status = status(&gateway, &GatewayObservation::Error(error), facts);

@@ -6,8 +6,18 @@ use super::conditions::is_unchecked;
 use crate::api::conditions::ConditionUpdate;
 use crate::api::{AgentGateway, ConditionType, Reason};
 
+/// The HTTP API for agents, as the operator serves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServedApi {
+    /// The flag `--api-url`, the default of `spec.apiUrl`.
+    pub default_url: Option<String>,
+    /// Whether the API takes no HTTP without TLS.
+    pub https_only: bool,
+}
+
 /// Whether others on the network can read or change what goes to the gateway and what its agents send.
-pub(crate) fn condition(gateway: &AgentGateway, default_api_url: Option<&str>) -> ConditionUpdate {
+pub(crate) fn condition(gateway: &AgentGateway, served: &ServedApi) -> ConditionUpdate {
+    let api_url = gateway.spec.api_url.as_deref().or(served.default_url.as_deref());
     let mut warnings = Vec::new();
     if is_clear_text(&gateway.spec.url, "ws") {
         warnings.push((
@@ -20,14 +30,19 @@ pub(crate) fn condition(gateway: &AgentGateway, default_api_url: Option<&str>) -
             "spec.tls.insecureSkipVerify accepts every certificate, also of another server that answers in the gateway's place; name the certificate in spec.tls.fingerprint or its issuer in spec.tls.caSecretRef",
         ));
     }
-    if gateway.spec.api_url.as_deref().or(default_api_url).is_some_and(|url| is_clear_text(url, "http")) {
+    if served.https_only && api_url.is_some_and(|url| url.starts_with("http://")) {
+        warnings.push((
+            Reason::ApiUnencrypted,
+            "spec.apiUrl (or its default, --api-url of the operator) is http://, and this operator answers HTTPS only, because it has --tls-cert-file: agents cannot check in, unless a proxy before it takes HTTP; use https://",
+        ));
+    } else if api_url.is_some_and(|url| is_clear_text(url, "http")) {
         warnings.push((
             Reason::ApiUnencrypted,
             "spec.apiUrl (or its default, --api-url of the operator) is http:// to another host: others on the network can read the tokens of the agents; use https://",
         ));
     }
     let Some((reason, _)) = warnings.first() else {
-        let message = if gateway.spec.api_url.is_some() || default_api_url.is_some() {
+        let message = if api_url.is_some() {
             "spec.url and spec.apiUrl are encrypted, or stay on the host"
         } else {
             "spec.url is encrypted, or stays on the host; agents do not check in, because there is no spec.apiUrl and no --api-url of the operator"
@@ -61,7 +76,7 @@ mod tests {
     fn of(url: &str, api_url: &str, unchecked: bool) -> ConditionUpdate {
         let tls = json!({ "insecureSkipVerify": unchecked });
         let spec = json!({ "url": url, "auth": {}, "tls": tls, "workspaceRoot": "~/w", "apiUrl": api_url });
-        condition(&AgentGateway::new("gw", serde_json::from_value(spec).unwrap()), None)
+        condition(&AgentGateway::new("gw", serde_json::from_value(spec).unwrap()), &ServedApi::default())
     }
 
     #[test]
@@ -80,9 +95,12 @@ mod tests {
     fn a_gateway_whose_agents_have_no_url_to_check_in_at_says_so() {
         let spec = json!({ "url": "wss://gw", "auth": {}, "workspaceRoot": "~/w" });
         let gateway = AgentGateway::new("gw", serde_json::from_value(spec).unwrap());
-        let message = |default| condition(&gateway, default).message;
+        let message = |default: Option<&str>| {
+            condition(&gateway, &ServedApi { default_url: default.map(str::to_owned), https_only: true }).message
+        };
         assert!(message(None).contains("agents do not check in"), "{}", message(None));
         assert!(!message(Some("https://muster")).contains("agents do not check in"));
+        assert!(message(Some("http://127.0.0.1:8080")).contains("answers HTTPS only"));
     }
 
     #[test]
