@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use muster::openclaw::model::{ConfigObstacle, EntryState, Inventory, ObstacleEffect, RosterShape};
@@ -10,9 +11,11 @@ use muster_simulator::{ConfigLayout, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::subject::{Subject, new_entry};
+use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
 use crate::{NEWEST, RESTARTING, SIMULATED, failed};
 
+/// How long a change of a file is waited for before the config is read again.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 const NAME: &str =
     "the_entries_of_an_included_file_are_read_and_a_layout_that_cannot_be_written_is_known_before_a_write";
 const OFF: &str = "a_gateway_whose_reload_is_off_stores_writes_and_shows_what_waits_for_a_restart";
@@ -118,8 +121,7 @@ async fn check_layouts(
         let is_read = |seen: &Inventory| {
             seen.entry_state(&agent) == EntryState::Current && seen.obstacle.as_ref().map(shown) == wanted
         };
-        gateway.client.resync().await;
-        gateway.until("the entry of the included file", is_read).await?;
+        until_read(gateway, "the entry of the included file", is_read).await?;
         match wanted {
             Some((_, ObstacleEffect::Refused | ObstacleEffect::RefusedUnlessSole)) => {
                 refuses_a_write(gateway, shape).await?;
@@ -135,10 +137,21 @@ async fn check_layouts(
             }
         }
         lay_out(ConfigLayout::OneFile)?;
-        gateway.client.resync().await;
-        gateway.until("the entry of the one file", |seen| seen.obstacle.is_none()).await?;
+        until_read(gateway, "the entry of the one file", |seen| seen.obstacle.is_none()).await?;
     }
     Ok(())
+}
+
+/// Reads the config until it is as expected: a gateway notices a file that somebody else wrote after a moment, and may report no event.
+async fn until_read(gateway: &Subject, what: &str, seen: impl Fn(&Inventory) -> bool) -> Result<(), Failure> {
+    let end = tokio::time::Instant::now() + STEP_TIMEOUT;
+    while tokio::time::Instant::now() < end {
+        gateway.client.resync().await;
+        if gateway.seen_within(READ_INTERVAL, &seen).await?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(format!("{what}: not within {STEP_TIMEOUT:?}: {:?}", gateway.client.inventory().borrow()).into())
 }
 
 /// The gateway confirms that its layout cannot be written.
