@@ -1,7 +1,8 @@
 //! The database: one file that has every acknowledged write, whenever the process ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use redb::{Database as Redb, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use serde_json::Value;
@@ -17,6 +18,8 @@ const FORMAT: &str = "format";
 const REVISION: &str = "revision";
 /// The format that this version writes.
 const THIS_FORMAT: u64 = 1;
+/// The revision of an API without a write.
+const FIRST_REVISIONS: u64 = 1;
 /// The memory that the database may use, in bytes. All objects are in memory anyway.
 const CACHE: usize = 8 * 1024 * 1024;
 
@@ -51,9 +54,18 @@ impl From<redb::Error> for OpenError {
     }
 }
 
-/// An open database.
+/// A database.
 #[derive(Debug)]
-pub(crate) struct Database(Redb);
+pub(crate) struct Database {
+    file: PathBuf,
+    /// None after a failed write: redb then takes no other one until the file is opened again.
+    open: Mutex<Option<Redb>>,
+}
+
+fn open(file: &Path) -> Result<Redb, redb::Error> {
+    let opened = Redb::builder().set_cache_size(CACHE).create(file);
+    opened.map_err(|error: DatabaseError| redb::Error::from(error))
+}
 
 impl Database {
     /// Opens a database, or makes one, and reads its objects.
@@ -63,44 +75,82 @@ impl Database {
     pub(crate) fn open(file: &Path, resources: &Resources) -> Result<(Self, Option<Objects>), OpenError> {
         // redb ends in a panic at some damaged pages.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let opened = Redb::builder().set_cache_size(CACHE).create(file);
-            let mut database = opened.map_err(|error: DatabaseError| redb::Error::from(error))?;
+            let mut database = open(file)?;
             database.check_integrity().map_err(|error: DatabaseError| redb::Error::from(error))?;
             let objects = read(&database, resources)?;
-            Ok((Self(database), objects))
+            Ok((Self { file: file.to_owned(), open: Mutex::new(Some(database)) }, objects))
         }));
         opened.unwrap_or_else(|_| Err(OpenError::Damaged("a page of it cannot be read".into())))
     }
 
-    /// Writes changes, all or none. They are on the disk when this returns.
+    /// Writes changes after the revision `before`, all or none. They are on the disk when this returns.
     ///
     /// # Errors
-    /// The disk is full, or the file cannot be written.
+    /// The disk is full, or the file cannot be written. The next write opens the file again.
     pub(crate) fn save<'a>(
         &self,
         resources: &Resources,
+        before: u64,
         revision: u64,
         changes: impl Iterator<Item = &'a Change>,
-    ) -> Result<(), redb::Error> {
-        let transaction = self.0.begin_write()?;
-        {
-            let mut table = transaction.open_table(OBJECTS)?;
-            for change in changes {
-                let key = stored_key(resources, &change.key);
-                match change.deed {
-                    Deed::Added | Deed::Modified(_) => {
-                        table.insert(key.as_str(), change.object.to_string().as_bytes())?;
-                    }
-                    Deed::Deleted(_) => drop(table.remove(key.as_str())?),
-                }
-            }
-            let mut numbers = transaction.open_table(NUMBERS)?;
-            numbers.insert(FORMAT, THIS_FORMAT)?;
-            numbers.insert(REVISION, revision)?;
-        }
-        transaction.commit()?;
+    ) -> Result<(), String> {
+        let mut slot = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = match slot.take() {
+            Some(database) => database,
+            None => self.open_again(before)?,
+        };
+        write(&database, resources, revision, changes).map_err(|error| error.to_string())?;
+        *slot = Some(database);
         Ok(())
     }
+
+    /// Opens the file after a failed write. The write must not be in it: nobody was told of it.
+    fn open_again(&self, before: u64) -> Result<Redb, String> {
+        let opened = catch_unwind(AssertUnwindSafe(|| open(&self.file)));
+        let database =
+            opened.map_err(|_| "the database cannot be read".to_owned())?.map_err(|error| error.to_string())?;
+        match stored_revision(&database) {
+            Ok(None) if before <= FIRST_REVISIONS => Ok(database),
+            Ok(Some(stored)) if stored == before => Ok(database),
+            Ok(_) => Err("a write that failed is on the disk in part; restart the operator".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn stored_revision(database: &Redb) -> Result<Option<u64>, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(NUMBERS) {
+        Ok(numbers) => Ok(numbers.get(REVISION)?.map(|number| number.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write<'a>(
+    database: &Redb,
+    resources: &Resources,
+    revision: u64,
+    changes: impl Iterator<Item = &'a Change>,
+) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut table = transaction.open_table(OBJECTS)?;
+        for change in changes {
+            let key = stored_key(resources, &change.key);
+            match change.deed {
+                Deed::Added | Deed::Modified(_) => {
+                    table.insert(key.as_str(), change.object.to_string().as_bytes())?;
+                }
+                Deed::Deleted(_) => drop(table.remove(key.as_str())?),
+            }
+        }
+        let mut numbers = transaction.open_table(NUMBERS)?;
+        numbers.insert(FORMAT, THIS_FORMAT)?;
+        numbers.insert(REVISION, revision)?;
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 fn stored_key(resources: &Resources, key: &Key) -> String {

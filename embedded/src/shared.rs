@@ -50,7 +50,7 @@ impl Shared {
         {
             // The history has the changes of this write: it is trimmed only after it.
             let saved = match objects.since(before) {
-                Ok(changes) => database.save(&self.resources, revision, changes).map_err(|error| error.to_string()),
+                Ok(changes) => database.save(&self.resources, before, revision, changes),
                 Err(_) => Err("its history was cut off".to_owned()),
             };
             if let Err(error) = saved {

@@ -114,6 +114,38 @@ async fn every_acknowledged_write_survives_a_kill() {
     }
 }
 
+/// Limits the size of the files that this process writes, as a full disk does.
+fn limit_files(bytes: &str) {
+    let process = std::process::id().to_string();
+    let done = Command::new("prlimit").args(["--pid", &process, &format!("--fsize={bytes}:unlimited")]).status();
+    assert!(done.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_write_that_the_disk_does_not_take_changes_nothing_and_the_next_one_is_taken() {
+    const NAME: &str = "a_write_that_the_disk_does_not_take_changes_nothing_and_the_next_one_is_taken";
+    let Some(file) = std::env::var_os(FILE) else {
+        // The process ignores the signal of a file that is too large, so that it gets the error of the write.
+        let dir = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+        let output = shell.args([NAME, "--exact"]).env(FILE, dir.path().join("objects.redb")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    };
+    let api = open(Path::new(&file)).unwrap();
+    maps(&api).create(&PostParams::default(), &map("one")).await.unwrap();
+    limit_files("4096");
+    for _ in 0..2 {
+        let refused = maps(&api).create(&PostParams::default(), &map("two")).await.unwrap_err();
+        assert!(refused.to_string().contains("nothing is changed"), "{refused}");
+        assert_eq!(names(&api).await, ["one"]);
+    }
+    limit_files("unlimited");
+    maps(&api).create(&PostParams::default(), &map("two")).await.unwrap();
+    assert_eq!(names(&api).await, ["one", "two"]);
+}
+
 #[tokio::test]
 async fn a_database_has_one_process_and_says_so() {
     let dir = tempfile::tempdir().unwrap();

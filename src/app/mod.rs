@@ -74,8 +74,9 @@ fn init_logging(format: LogFormat) {
 }
 
 async fn run(options: &RunOptions) -> Result<(), AppError> {
-    let listeners = listeners::open(&options.listen).await?;
+    // The directory first: a second operator on it is told so, and not of its ports.
     let Connection { client, authz, in_pod, embedded } = Connection::open(options).await?;
+    let listeners = listeners::open(&options.listen).await?;
     let network = network(options, in_pod)?;
     let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
     let (api, probes) = (listeners.api.listener.local_addr()?, listeners.probes.listener.local_addr()?);

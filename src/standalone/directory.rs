@@ -41,10 +41,21 @@ impl Directory {
         };
         // The database is readable by its owner alone from its first byte on.
         let database = path.join(DATABASE);
-        if !database.exists() {
+        let is_new = std::fs::metadata(&database).map_or(0, |file| file.len()) == 0;
+        if is_new
+            && let Some(time) = snapshot::time(path)
+            && !restore
+        {
+            return Err(StandaloneError::Missing { file: database, time });
+        }
+        if is_new {
             private_file(&database, b"")?;
         }
         let api = match open() {
+            Ok(api) if is_new && restore => {
+                snapshot::restore(path, &api)?;
+                api
+            }
             Ok(api) => api,
             Err(OpenError::Damaged(_)) if restore => {
                 put_aside(path)?;

@@ -44,6 +44,17 @@ pub enum StandaloneError {
         /// What can be done.
         advice: String,
     },
+    /// The database is gone, and a snapshot of it is there.
+    #[error(
+        "--embedded: {file} is missing or empty, although there is a snapshot of {time}. To go on with its objects, start once with \
+         --embedded-restore; to begin with an empty database, move snapshot.json away"
+    )]
+    Missing {
+        /// The database.
+        file: PathBuf,
+        /// When the snapshot was written.
+        time: jiff::Timestamp,
+    },
     /// The database cannot be opened for another reason.
     #[error("--embedded: {file}: {error}")]
     Database {

@@ -147,3 +147,26 @@ async fn a_damaged_database_is_kept_and_the_last_snapshot_is_offered() {
     let is_kept = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("objects.redb.damaged-");
     assert!(names.iter().any(is_kept), "{names:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_database_beside_a_snapshot_begins_nothing_new() {
+    let mut operator = Standalone::start().await;
+    let client = operator.client().await;
+    create::<Board>(&client, resource("Board", "ops", &json!({ "gatewayRef": { "name": "gw" } }))).await;
+    operator.kill();
+    operator.start_again().await;
+    operator.kill();
+    let database = operator.dir().join("objects.redb");
+    for empty in [true, false] {
+        if empty {
+            std::fs::write(&database, "").unwrap()
+        } else {
+            std::fs::remove_file(&database).unwrap()
+        }
+        let refused = operator.run_to_its_end(&[]).await;
+        assert!(refused.contains("is missing or empty") && refused.contains("--embedded-restore"), "{refused}");
+    }
+    operator.start_with(&["--embedded-restore"]).await;
+    let client = operator.client().await;
+    assert!(Api::<Board>::namespaced(client, "default").get_opt("ops").await.unwrap().is_some());
+}

@@ -102,7 +102,7 @@ pub(crate) fn entry_blocker(desired: &Desired, observed: &Observed) -> Blocker {
         return Blocker::Pending(ReconcileError::transient(Reason::RateLimited, text));
     }
     if observed.reload_is_off && observed.registration == Registration::Invisible {
-        let text = "the entry is in the gateway's config, and gateway.reload.mode of the gateway is off; a restart of the gateway applies the entry";
+        let text = "the entry is in the gateway's config, and gateway.reload.mode of the gateway is off; a restart of the gateway applies the entry, which some versions do by themselves after a patch";
         return Blocker::Pending(ReconcileError::transient(Reason::RestartRequired, text));
     }
     if !observed.settled {

@@ -200,7 +200,7 @@ fn settled(read: InventoryRead<'_>) -> ConditionUpdate {
             C::Settled,
             false,
             Reason::RestartRequired,
-            "the gateway has not applied its last config, because its gateway.reload.mode is off; a restart of the gateway applies it",
+            "the gateway has not applied its last config, because its gateway.reload.mode is off; a restart of the gateway applies it, which some versions do by themselves after a patch",
         ),
         InventoryRead::Done(_) => ConditionUpdate::new(
             C::Settled,
