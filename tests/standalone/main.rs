@@ -159,9 +159,9 @@ async fn a_missing_database_beside_a_snapshot_begins_nothing_new() {
     let database = operator.dir().join("objects.redb");
     for empty in [true, false] {
         if empty {
-            std::fs::write(&database, "").unwrap()
+            std::fs::write(&database, "").unwrap();
         } else {
-            std::fs::remove_file(&database).unwrap()
+            std::fs::remove_file(&database).unwrap();
         }
         let refused = operator.run_to_its_end(&[]).await;
         assert!(refused.contains("is missing or empty") && refused.contains("--embedded-restore"), "{refused}");
