@@ -19,6 +19,7 @@ const READ_INTERVAL: Duration = Duration::from_secs(1);
 const NAME: &str =
     "the_entries_of_an_included_file_are_read_and_a_layout_that_cannot_be_written_is_known_before_a_write";
 const OFF: &str = "a_gateway_whose_reload_is_off_stores_writes_and_shows_what_waits_for_a_restart";
+const LIST: &str = "a_list_in_the_file_is_read_as_entries_and_converted_by_the_next_write";
 const LAYOUTS: [ConfigLayout; 3] =
     [ConfigLayout::IncludedAgents, ConfigLayout::IncludedRoster, ConfigLayout::IncludedRoot];
 
@@ -42,7 +43,13 @@ pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
             runtime.block_on(reload_off()).map_err(|error| failed(&error))
         })
     };
-    simulated.into_iter().chain(real).chain([off]).collect()
+    let list = {
+        let runtime = Arc::clone(runtime);
+        Trial::test(format!("OpenClaw {NEWEST}: {LIST}"), move || {
+            runtime.block_on(list_in_the_file()).map_err(|error| failed(&error))
+        })
+    };
+    simulated.into_iter().chain(real).chain([off, list]).collect()
 }
 
 async fn on_simulator(version: &str, profile: fn() -> Profile) -> Result<(), Failure> {
@@ -61,6 +68,31 @@ async fn on_real(version: &str) -> Result<(), Failure> {
     let subject = Subject::real(&gateway).await?;
     let files = Files { state: gateway.home().join(".openclaw") };
     check_layouts(&subject, version, |layout| files.lay_out(layout)).await
+}
+
+/// The gateway converts `agents.list` in memory, and in the file with its next write.
+async fn list_in_the_file() -> Result<(), Failure> {
+    let model = ScriptedModel::start().await?;
+    let gateway = OpenClaw::start_version(NEWEST, model.url()).await?;
+    let subject = Subject::real(&gateway).await?;
+    let agent = subject.agent().await?;
+    let main = gateway.home().join(".openclaw/openclaw.json");
+    let read = || -> Result<Value, Failure> { Ok(serde_json::from_slice(&std::fs::read(&main)?)?) };
+    let mut config = read()?;
+    let entries = config["agents"]["entries"].as_object().cloned().ok_or("no entries")?;
+    let list = entries.into_iter().map(|(id, mut entry)| {
+        entry["id"] = json!(id);
+        entry
+    });
+    config["agents"]["list"] = list.collect();
+    config["agents"].as_object_mut().ok_or("no agents")?.remove("entries");
+    std::fs::write(&main, config.to_string())?;
+    let is_read = |seen: &Inventory| seen.entry_state(&agent) == EntryState::Current;
+    until_read(&subject, "the entry of the list", is_read).await?;
+    assert!(read()?["agents"].get("list").is_some(), "reading converts nothing in the file");
+    subject.agent().await?;
+    assert_eq!(read()?["agents"].get("list"), None);
+    until_read(&subject, "the converted entry", is_read).await
 }
 
 /// The config files of a real gateway.

@@ -177,7 +177,10 @@ fn entries(
     let mut budget = limits::ENTRY_TREES;
     let mut read = |file: &ConfigFile| {
         let mut read = BTreeMap::new();
-        let agents = file.agents.as_ref().map(|agents| agents.roster(shape)).transpose()?.unwrap_or_default();
+        // 2026.9.6 reads a file with `agents.list` as entries, and converts the file with its next write.
+        let is_list = file.agents.as_ref().is_some_and(|agents| agents.entries.is_none() && agents.list.is_some());
+        let written = if is_list { RosterShape::List } else { shape };
+        let agents = file.agents.as_ref().map(|agents| agents.roster(written)).transpose()?.unwrap_or_default();
         for (id, entry) in agents.into_iter().filter(|(_, entry)| entry.get().starts_with('{')) {
             budget = budget.checked_sub(cost(entry.get())).ok_or_else(|| {
                 serde_json::Error::custom(limits::Exceeded(format!(
@@ -185,7 +188,11 @@ fn entries(
                     limits::ENTRY_TREES / 1024 / 1024
                 )))
             })?;
-            read.insert(id, serde_json::from_str(entry.get())?);
+            let mut entry: Map<String, Value> = serde_json::from_str(entry.get())?;
+            if written != shape {
+                entry.remove("id");
+            }
+            read.insert(id, entry);
         }
         Ok::<_, serde_json::Error>(read)
     };
@@ -269,6 +276,16 @@ mod tests {
         }
         let many: Vec<_> = (0..=limits::FALLBACKS).map(|n| format!("m/{n}")).collect();
         assert_eq!(fallbacks(json!({ "fallbacks": many })), [""; 0]);
+    }
+
+    #[test]
+    fn a_list_in_the_file_of_a_gateway_with_entries_is_its_entries() {
+        let list = json!({ "agents": { "list": [{ "id": "coder", "name": "Coder" }, { "name": "nobody" }] } });
+        let entries = json!({ "agents": { "entries": { "coder": { "name": "Coder" }, "main": {} } } });
+        let answer = read(&json!({ "config": entries, "parsed": list, "resolved": entries }));
+        assert_eq!(answer.shape, RosterShape::Entries);
+        let expected = json!({ "name": "Coder" }).as_object().cloned().unwrap();
+        assert_eq!(answer.entries, BTreeMap::from([("coder".to_owned(), expected)]));
     }
 
     #[test]
