@@ -34,7 +34,7 @@ fn after_change(writer: &mut Writer<'_>, key: &Key, object: &Value) {
         let finalizers = meta::finalizers(object);
         if finalizers.contains(&ORPHAN) {
             for owned in writer.objects.owned_by(uid(object)) {
-                disown(writer, &owned, &[uid(object)]);
+                disown(writer, &owned, uid(object));
             }
             finish(writer, key, ORPHAN);
         } else if finalizers.contains(&FOREGROUND) {
@@ -46,11 +46,8 @@ fn after_change(writer: &mut Writer<'_>, key: &Key, object: &Value) {
                 finish(writer, key, FOREGROUND);
             }
         }
-    } else if owners(object).next().is_some() {
-        let owners: Vec<String> = owners(object).map(ToOwned::to_owned).collect();
-        if owners.iter().all(|owner| writer.objects.by_uid(owner).is_none()) {
-            let _ = writer.delete(key, &background());
-        }
+    } else if owners(object).next().is_some() && owners(object).all(|owner| writer.objects.by_uid(owner).is_none()) {
+        let _ = writer.delete(key, &with(Propagation::Background));
     }
 }
 
@@ -76,8 +73,8 @@ fn after_removal(writer: &mut Writer<'_>, key: &Key, last: &Value) {
     }
 }
 
-fn background() -> DeleteOptions {
-    DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() }
+fn with(propagation: Propagation) -> DeleteOptions {
+    DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() }
 }
 
 /// Deletes an object whose owner goes, unless it has another one.
@@ -85,10 +82,10 @@ fn collect(writer: &mut Writer<'_>, key: &Key, gone: &str, propagation: Propagat
     let Some(object) = writer.objects.get(key).cloned() else { return };
     let has_other = owners(&object).any(|owner| owner != gone && writer.objects.by_uid(owner).is_some());
     if has_other {
-        disown(writer, key, &[gone]);
+        disown(writer, key, gone);
     } else if !meta::is_deleting(&object) {
         // The object was read in this step, so that its deletion is not refused.
-        let _ = writer.delete(key, &DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() });
+        let _ = writer.delete(key, &with(propagation));
     }
 }
 
@@ -104,12 +101,12 @@ fn is_held_up(writer: &Writer<'_>, owner: &Value) -> bool {
     writer.objects.owned_by(uid(owner)).iter().any(blocks)
 }
 
-/// Removes owners from an object.
-fn disown(writer: &mut Writer<'_>, key: &Key, gone: &[&str]) {
+/// Removes an owner from an object.
+fn disown(writer: &mut Writer<'_>, key: &Key, gone: &str) {
     let Some(object) = writer.objects.get(key) else { return };
     let mut object = (**object).clone();
     let references = object["metadata"].get("ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default();
-    let kept: Vec<Value> = references.into_iter().filter(|r| !gone.iter().any(|gone| r["uid"] == *gone)).collect();
+    let kept: Vec<Value> = references.into_iter().filter(|reference| reference["uid"] != gone).collect();
     if kept.is_empty() {
         object["metadata"].as_object_mut().and_then(|fields| fields.remove("ownerReferences"));
     } else {
@@ -139,7 +136,7 @@ fn empty(writer: &mut Writer<'_>, namespace: &Key) {
         let keys: Vec<Key> =
             writer.objects.list(resource, Some(&namespace.name), None).map(|(key, _)| key.clone()).collect();
         for key in keys {
-            let _ = writer.delete(&key, &background());
+            let _ = writer.delete(&key, &with(Propagation::Background));
         }
     }
     close(writer, namespace);

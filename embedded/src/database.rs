@@ -104,7 +104,7 @@ impl Database {
         Ok(())
     }
 
-    /// Opens the file after a failed write. The write must not be in it: nobody was told of it.
+    /// Opens the file after a failed write. Refuses the file if the write is in it, because its client got an error.
     fn open_again(&self, before: u64) -> Result<Redb, String> {
         let opened = catch_unwind(AssertUnwindSafe(|| open(&self.file)));
         let database =

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, DnType, KeyPair};
+use rcgen::{Certificate, CertificateParams, DnType, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +21,18 @@ const NAMES: [&str; 7] = [
     "muster.muster-system.svc.cluster.local",
 ];
 
+/// Makes a key, and a self-signed certificate with these names.
+///
+/// # Errors
+/// When no key can be made.
+pub fn self_signed(names: Vec<String>) -> Result<(Certificate, KeyPair), TlsError> {
+    let key = KeyPair::generate().map_err(TlsError::Make)?;
+    let mut params = CertificateParams::new(names).map_err(TlsError::Make)?;
+    params.distinguished_name.push(DnType::CommonName, "muster");
+    let certificate = params.self_signed(&key).map_err(TlsError::Make)?;
+    Ok((certificate, key))
+}
+
 /// A self-signed certificate. Its key is in memory only, so that each start makes another certificate.
 #[derive(Debug)]
 pub struct MadeCertificate(Arc<CertifiedKey>);
@@ -35,10 +47,7 @@ impl MadeCertificate {
         if !listener.is_unspecified() && !listener.is_loopback() {
             names.push(listener.to_string());
         }
-        let key = KeyPair::generate().map_err(TlsError::Make)?;
-        let mut params = CertificateParams::new(names).map_err(TlsError::Make)?;
-        params.distinguished_name.push(DnType::CommonName, "muster");
-        let certificate = params.self_signed(&key).map_err(TlsError::Make)?;
+        let (certificate, key) = self_signed(names)?;
         let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = rustls::crypto::ring::default_provider();
         let pair = CertifiedKey::from_der(vec![certificate.der().clone()], private, &provider);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use rcgen::{CertificateParams, DnType, KeyPair};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::files::{StandaloneError, private_file};
+use crate::http::made_certificate::self_signed;
 use crate::http::tls::{Certificate, CertificateFiles};
 
 const TOKEN: &str = "token";
@@ -85,12 +85,8 @@ fn new_token() -> Result<SecretString, StandaloneError> {
 
 /// Makes a self-signed certificate for this host.
 fn make_certificate(files: &CertificateFiles) -> Result<(), StandaloneError> {
-    let failed = |error: rcgen::Error| StandaloneError::Credentials(format!("no certificate can be made: {error}"));
-    let key = KeyPair::generate().map_err(failed)?;
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let mut params = CertificateParams::new(names).map_err(failed)?;
-    params.distinguished_name.push(DnType::CommonName, "muster");
-    let certificate = params.self_signed(&key).map_err(failed)?;
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    let (certificate, key) = self_signed(names).map_err(|error| StandaloneError::Credentials(error.with_cause()))?;
     private_file(&files.key, key.serialize_pem().as_bytes())?;
     private_file(&files.certificate, certificate.pem().as_bytes())
 }

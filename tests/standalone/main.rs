@@ -127,22 +127,30 @@ async fn the_api_for_people_takes_the_token_of_the_directory() {
     assert_eq!(operator.people_status("another").await, 401);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_database_is_kept_and_the_last_snapshot_is_offered() {
+/// An operator that was killed after its last start wrote a snapshot with a Board.
+async fn ended_with_a_snapshot() -> Standalone {
     let mut operator = Standalone::start().await;
     let client = operator.client().await;
     create::<Board>(&client, resource("Board", "ops", &json!({ "gatewayRef": { "name": "gw" } }))).await;
     operator.kill();
-    // The start writes a snapshot.
     operator.start_again().await;
     operator.kill();
+    operator
+}
+
+async fn has_board(operator: &Standalone) -> bool {
+    Api::<Board>::namespaced(operator.client().await, "default").get_opt("ops").await.unwrap().is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_kept_and_the_last_snapshot_is_offered() {
+    let mut operator = ended_with_a_snapshot().await;
     std::fs::write(operator.dir().join("objects.redb"), "damaged").unwrap();
     let refused = operator.run_to_its_end(&[]).await;
     assert!(refused.contains("objects.redb: it is damaged") && refused.contains("--embedded-restore"), "{refused}");
 
     operator.start_with(&["--embedded-restore"]).await;
-    let client = operator.client().await;
-    assert!(Api::<Board>::namespaced(client, "default").get_opt("ops").await.unwrap().is_some());
+    assert!(has_board(&operator).await);
     let names: Vec<_> = std::fs::read_dir(operator.dir()).unwrap().map(|file| file.unwrap().file_name()).collect();
     let is_kept = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("objects.redb.damaged-");
     assert!(names.iter().any(is_kept), "{names:?}");
@@ -150,12 +158,7 @@ async fn a_damaged_database_is_kept_and_the_last_snapshot_is_offered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_database_beside_a_snapshot_begins_nothing_new() {
-    let mut operator = Standalone::start().await;
-    let client = operator.client().await;
-    create::<Board>(&client, resource("Board", "ops", &json!({ "gatewayRef": { "name": "gw" } }))).await;
-    operator.kill();
-    operator.start_again().await;
-    operator.kill();
+    let mut operator = ended_with_a_snapshot().await;
     let database = operator.dir().join("objects.redb");
     for empty in [true, false] {
         if empty {
@@ -167,6 +170,5 @@ async fn a_missing_database_beside_a_snapshot_begins_nothing_new() {
         assert!(refused.contains("is missing or empty") && refused.contains("--embedded-restore"), "{refused}");
     }
     operator.start_with(&["--embedded-restore"]).await;
-    let client = operator.client().await;
-    assert!(Api::<Board>::namespaced(client, "default").get_opt("ops").await.unwrap().is_some());
+    assert!(has_board(&operator).await);
 }
