@@ -13,6 +13,7 @@ mod openclaw;
 mod operator;
 mod process;
 mod remote_openclaw;
+mod test_report;
 mod wait;
 
 pub use binaries::Binaries;
@@ -24,6 +25,7 @@ pub use model::{ModelRequest, ScriptedModel};
 pub use openclaw::OpenClaw;
 pub use operator::{ListenAddresses, Operator};
 pub use remote_openclaw::RemoteOpenClaw;
+pub use test_report::{TestReport, panic_message};
 pub use wait::until;
 
 /// The error of a process that did not start. The message names the log or the command to look at.

@@ -282,12 +282,29 @@ impl LaunchOptions<'_> {
             .env("TMPDIR", self.home)
             .env(format!("OPENCLAW_GATEWAY_{}", self.auth_mode.as_str().to_uppercase()), self.secret)
             .env("OPENCLAW_NO_RESPAWN", "1")
+            .env("NODE_COMPILE_CACHE", compile_cache(self.install_dir))
+            // The launcher would start a second process, which uses a folder below this one.
+            .env("OPENCLAW_PACKAGED_COMPILE_CACHE_RESPAWNED", "1")
             .current_dir(self.home);
     }
 }
 
+/// The folder in which Node keeps the compiled code of a version. Without the folder each start compiles the same code for 2 to 3 s of processor
+/// time (2026.9.6).
+fn compile_cache(install_dir: &Path) -> PathBuf {
+    let name = install_dir.file_name().unwrap_or_default();
+    install_dir.ancestors().nth(2).unwrap_or(install_dir).join("node-compile-cache").join(name)
+}
+
 impl Drop for OpenClaw {
     fn drop(&mut self) {
+        let is_filled = compile_cache(&self.install_dir).join("filled");
+        if self.process.is_some() && !is_filled.exists() {
+            // Node writes the compiled code at its end.
+            self.stop();
+            // Without the file, the next gateway stops in the same way.
+            let _ = std::fs::write(is_filled, "");
+        }
         // A gateway with work in progress drains for more than 1 min before it ends (measured). A
         // kill is enough here: the home directory is removed too.
         self.kill();
