@@ -1,7 +1,7 @@
 //! The operator on a real API server, with the shipped RBAC, and a real gateway.
 //!
-//! Every test has a namespace of its own. The tests share the stack and run one after the other. A test fails when a secret is in an output
-//! (`canary.rs`).
+//! Some lanes run the tests side by side. Each lane has a whole stack of its own, on which its tests run one after the other, each in a namespace
+//! of its own. A test fails when a secret is in an output (`canary.rs`).
 
 #![allow(
     clippy::panic,
@@ -39,52 +39,52 @@ mod soul_directory;
 mod stack;
 mod uninstall;
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
-use muster_harness::Failure;
+use muster_harness::{Failure, TestReport, panic_message};
 
 use crate::stack::Stack;
 
 type Test = for<'a> fn(&'a mut Stack) -> LocalBoxFuture<'a, Result<(), Failure>>;
 
-/// The stack, started by the first test that needs it.
-struct SharedStack {
+/// The number of stacks. The tests mostly wait: three stacks keep two cores busy.
+const LANES: usize = 3;
+
+/// The stacks that run no test at the moment. A test starts a stack if all of them are busy.
+struct Lanes {
     runtime: tokio::runtime::Runtime,
-    stack: Option<Stack>,
+    idle: Mutex<Vec<Stack>>,
+    report: TestReport,
 }
 
-impl SharedStack {
-    fn run(&mut self, test: Test) -> Result<(), Failed> {
-        let Self { runtime, stack } = self;
-        let outcome = runtime.block_on(async {
-            let stack = match stack {
-                Some(stack) => stack,
-                None => stack.insert(Stack::start().await?),
-            };
-            let outcome = AssertUnwindSafe(test(stack)).catch_unwind().await;
-            let outcome = outcome.unwrap_or_else(|panic| Err(panic_message(&*panic).into()));
-            match (outcome, stack.check_secrets().await) {
-                (Err(error), Err(found)) => Err(format!("{error}\n{found}").into()),
-                (outcome, checked) => outcome.and(checked),
-            }
-        });
-        outcome.map_err(|error: Failure| {
-            // The next test starts with a new stack.
-            let log = stack.take().map(|stack| stack.tail()).unwrap_or_default();
-            Failed::from(format!("{error}\n{log}"))
-        })
+impl Lanes {
+    fn run(&self, name: &str, test: Test) -> Result<(), Failed> {
+        self.report.run(name, || self.runtime.block_on(self.run_on_a_stack(test))).map_err(Failed::from)
     }
-}
 
-/// The message of a panic.
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
+    async fn run_on_a_stack(&self, test: Test) -> Result<(), Failure> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut stack = match idle {
+            Some(stack) => stack,
+            None => Stack::start().await?,
+        };
+        let outcome = AssertUnwindSafe(test(&mut stack)).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|panic| Err(panic_message(&*panic).into()));
+        let outcome = match (outcome, stack.check_secrets().await) {
+            (Err(error), Err(found)) => Err(format!("{error}\n{found}").into()),
+            (outcome, checked) => outcome.and(checked),
+        };
+        match outcome {
+            Ok(()) => self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(stack),
+            // The next test starts with a new stack.
+            Err(error) => return Err(format!("{error}\n{}", stack.tail()).into()),
+        }
+        Ok(())
+    }
 }
 
 macro_rules! tests {
@@ -95,10 +95,28 @@ macro_rules! tests {
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
+    arguments.test_threads.get_or_insert(LANES);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let shared = Arc::new(Mutex::new(SharedStack { runtime, stack: None }));
+    let lanes = Arc::new(Lanes { runtime, idle: Mutex::default(), report: TestReport::default() });
     let tests = tests![
+        // The longest tests begin first, so that none remains alone at the end.
+        outages::repeated_operator_kills_create_no_second_agent,
+        outages::a_killed_gateway_is_reported_and_recovers,
+        imports::no_byte_changes_on_2026_9_6,
+        old_versions::agents_survive_two_upgrades_in_the_middle_of_their_set_up,
+        deletion::a_refused_and_a_partial_deletion_name_what_is_left_and_their_way_out,
+        outages::a_frozen_gateway_is_noticed_and_recovers,
+        main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
+        old_versions::the_main_job_works_on_2026_3_2,
+        old_versions::an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded,
+        fleet::the_page_shows_new_agents_without_a_reload,
+        rights::a_whole_life_cycle_uses_every_granted_right_and_no_other,
+        namespaces::an_operator_with_roles_works_in_their_namespaces_and_nowhere_else,
+        backups::a_lost_cluster_is_restored_with_the_same_agents_and_their_memory,
+        imports::no_byte_changes_on_2026_7_1,
+        old_versions::thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute,
+        remote::a_remote_gateway_is_trusted_by_its_certificate_and_approves_the_device,
+        // The others by topic. Those that remove the operator come last.
         canary::planted_secrets_are_found,
         manifests::a_refused_manifest_names_the_field_and_the_cause,
         manifests::every_resource_explains_its_fields,
@@ -112,10 +130,7 @@ fn main() {
         protection::collections_pipelines_and_namespaces_delete_no_protected_object,
         protection::a_protected_agent_keeps_its_agent_when_its_namespace_is_deleted_with_the_gateway,
         protection::a_protected_namespace_and_the_definitions_are_not_deleted,
-        rights::a_whole_life_cycle_uses_every_granted_right_and_no_other,
-        namespaces::an_operator_with_roles_works_in_their_namespaces_and_nowhere_else,
         main_job::an_agent_is_woken_reads_its_files_and_checks_in,
-        main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
         main_job::a_changed_agent_board_gateway_and_config_map_reach_the_files,
         main_job::losses_on_the_gateway_are_repaired_by_the_next_resync,
         lifecycle::an_agent_without_a_wake_checks_in_at_its_heartbeat,
@@ -127,47 +142,41 @@ fn main() {
         people::a_forbidden_user_gets_the_missing_permission,
         people::the_api_matches_its_openapi_document,
         adoption::imported_agents_are_adopted_unchanged_and_stay_after_the_manifests_are_deleted,
-        imports::no_byte_changes_on_2026_9_6,
-        imports::no_byte_changes_on_2026_7_1,
         soul_directory::a_soul_is_fetched_over_https_from_an_allowed_private_address,
-        old_versions::the_main_job_works_on_2026_3_2,
         old_versions::the_main_job_works_on_2026_5_28,
         old_versions::the_main_job_works_on_2026_7_1,
-        old_versions::thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute,
-        remote::a_remote_gateway_is_trusted_by_its_certificate_and_approves_the_device,
-        old_versions::an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded,
-        old_versions::agents_survive_two_upgrades_in_the_middle_of_their_set_up,
         bad_input::bad_references_and_templates_end_in_conditions_with_the_remedy,
         bad_input::an_object_that_cannot_be_read_gets_an_event_and_the_others_are_served,
         bad_input::a_wrong_token_and_an_unreachable_gateway_are_reported_and_recover,
         bad_input::a_namespace_is_refused_until_it_is_admitted,
-        fleet::the_page_shows_new_agents_without_a_reload,
         fleet::a_refused_token_leads_back_to_the_form,
         deletion::a_deleted_agent_leaves_nothing,
         deletion::a_deleted_memory_is_brought_back_from_the_trash,
-        deletion::a_refused_and_a_partial_deletion_name_what_is_left_and_their_way_out,
         deletion::a_namespace_with_a_gateway_and_its_secret_can_be_deleted,
         deletion::agents_can_be_deleted_after_their_gateway,
         deletion::a_restored_namespace_can_be_deleted,
-        backups::a_lost_cluster_is_restored_with_the_same_agents_and_their_memory,
         backups::a_namespace_ends_although_the_gateway_of_another_namespace_is_gone,
         deletion::a_gateway_without_its_finalizer_blocks_no_namespace_deletion,
         deletion::an_agent_with_a_name_refused_today_can_still_be_deleted,
         export::exported_manifests_bring_every_object_back,
         export::what_cannot_be_read_is_named_and_the_exit_status_is_not_0,
         commands::the_commands_work_as_kubectl_does,
-        outages::repeated_operator_kills_create_no_second_agent,
-        outages::a_killed_gateway_is_reported_and_recovers,
-        outages::a_frozen_gateway_is_noticed_and_recovers,
         outages::a_terminated_operator_exits_gracefully,
         uninstall::an_operator_that_is_installed_again_continues_with_the_same_agents,
         uninstall::the_documented_commands_leave_nothing,
     ];
-    let trials = tests.map(|(name, test)| {
-        let shared = Arc::clone(&shared);
-        Trial::test(name, move || shared.lock().unwrap_or_else(PoisonError::into_inner).run(test))
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.into());
-    drop(shared);
+    // `make test-long` runs these.
+    let long = tests![imports::no_byte_changes_on_2026_9_6_in_the_other_shapes];
+    let trial = |(name, test): (&'static str, Test)| {
+        let lanes = Arc::clone(&lanes);
+        Trial::test(name, move || lanes.run(name, test))
+    };
+    let trials = tests.map(trial).into_iter().chain(long.map(|test| trial(test).with_ignored_flag(true)));
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    lanes.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    if let Err(error) = lanes.report.finish() {
+        eprintln!("{error}");
+        std::process::exit(101);
+    }
     conclusion.exit();
 }
