@@ -1,58 +1,46 @@
-//! Which agents have heartbeats before, beside and after an agent of Muster, and what the gateway shows of them. Each test starts a
+//! Which agents have heartbeats before, beside and after an agent of Muster, and what the gateway shows of them. The first test starts a
 //! fresh gateway, because the rule for agents without a heartbeat block changes as soon as one agent has a block.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::LocalBoxFuture;
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use muster::openclaw::model::{ConfiguredHours, HeartbeatClaims, HeartbeatJobs, RosterShape};
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::Simulator;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
+use crate::run::Run;
 use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
-use crate::{Profiles, SIMULATED};
+use crate::{SIMULATED, Test};
 
-type Test = for<'a> fn(&'a Subject) -> LocalBoxFuture<'a, Result<(), Failure>>;
-
-const TESTS: [(&str, Test); 2] = [
-    ("an_empty_heartbeat_block_keeps_the_heartbeat_of_an_agent", |gateway| Box::pin(check_heartbeats(gateway))),
-    ("the_gateway_shows_when_and_whether_heartbeats_run", |gateway| Box::pin(check_schedule(gateway))),
-];
+const HEARTBEATS: &str = "an_empty_heartbeat_block_keeps_the_heartbeat_of_an_agent";
+const SCHEDULE: &str = "the_gateway_shows_when_and_whether_heartbeats_run";
 /// The agents that exist before.
 const OTHER_AGENTS: [&str; 2] = ["main", "helper"];
 
-pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
-    let of = |(name, test): (&'static str, Test)| {
-        let real = move |(version, _): (&'static str, _)| {
-            let runtime = Arc::clone(runtime);
-            Trial::test(format!("OpenClaw {version}: {name}"), move || {
-                runtime.block_on(on_real(version, test)).map_err(|error| super::failed(&error))
+/// The test that shares a gateway with other tests.
+pub(crate) const SHARING: (&str, Test) = (SCHEDULE, |gateway| Box::pin(check_schedule(gateway)));
+
+pub(crate) fn trials(run: &Run) -> Vec<Trial> {
+    let fresh: (&str, Test) = (HEARTBEATS, |gateway| Box::pin(check_heartbeats(gateway)));
+    let simulated = |(name, test): (&'static str, Test)| {
+        SIMULATED.map(|(version, profile)| {
+            run.simulated(format!("simulator {version}: {name}"), move || async move {
+                test(&Subject::simulated(Simulator::new(profile().with_token("token"))).await?).await
             })
-        };
-        SIMULATED.into_iter().map(move |profile| simulated(name, test, profile)).chain(SIMULATED.map(real))
+        })
     };
-    TESTS.into_iter().flat_map(of).collect()
+    let real =
+        SIMULATED.map(|(version, _)| run.real(format!("OpenClaw {version}: {HEARTBEATS}"), move || on_real(version)));
+    [fresh, SHARING].into_iter().flat_map(simulated).chain(real).collect()
 }
 
-fn simulated(name: &str, test: Test, (version, profile): <Profiles as IntoIterator>::Item) -> Trial {
-    let run = move || -> Result<(), Failed> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
-        let simulator = Simulator::new(profile().with_token("token"));
-        let test = async { test(&Subject::simulated(simulator).await?).await };
-        runtime.block_on(test).map_err(|error: Failure| super::failed(&error))
-    };
-    Trial::test(format!("simulator {version}: {name}"), run)
-}
-
-async fn on_real(version: &str, test: Test) -> Result<(), Failure> {
+async fn on_real(version: &str) -> Result<(), Failure> {
     let model = ScriptedModel::start().await?;
     let gateway = OpenClaw::start_version(version, model.url()).await?;
-    test(&Subject::real(&gateway).await?).await
+    check_heartbeats(&Subject::real(&gateway).await?).await
 }
 
 /// The settings of the config and the jobs of the scheduler, as the client reads them.

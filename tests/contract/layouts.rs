@@ -1,18 +1,17 @@
 //! A config that is spread over files by `$include`.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
 use muster::openclaw::model::{ConfigObstacle, EntryState, Inventory, ObstacleEffect, RosterShape};
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
-use muster_simulator::{ConfigLayout, Profile, Simulator};
+use muster_simulator::{ConfigLayout, Simulator};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
+use crate::run::Run;
 use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
-use crate::{NEWEST, RESTARTING, SIMULATED, failed};
+use crate::{NEWEST, SIMULATED, Test};
 
 /// How long a change of a file is waited for before the config is read again.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,60 +22,28 @@ const LIST: &str = "a_list_in_the_file_is_read_as_entries_and_converted_by_the_n
 const LAYOUTS: [ConfigLayout; 3] =
     [ConfigLayout::IncludedAgents, ConfigLayout::IncludedRoster, ConfigLayout::IncludedRoot];
 
-pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
+/// The tests that run on the gateway of each version, and one that runs on the newest alone.
+pub(crate) fn tests(version: &'static str) -> Vec<(&'static str, Test)> {
+    let mut tests: Vec<(_, Test)> = vec![(NAME, |gateway| Box::pin(check_layouts(gateway)))];
+    if version == NEWEST {
+        tests.push((LIST, |gateway| Box::pin(list_in_the_file(gateway))));
+    }
+    tests
+}
+
+pub(crate) fn trials(run: &Run) -> Vec<Trial> {
     let simulated = SIMULATED.map(|(version, profile)| {
-        Trial::test(format!("simulator {version}: {NAME}"), move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-            runtime.block_on(on_simulator(version, profile)).map_err(|error| failed(&error))
+        run.simulated(format!("simulator {version}: {NAME}"), move || async move {
+            check_layouts(&Subject::simulated(Simulator::new(profile().with_token("token"))).await?).await
         })
     });
-    let real = SIMULATED.map(|(version, _)| {
-        let runtime = Arc::clone(runtime);
-        Trial::test(format!("OpenClaw {version}: {NAME}"), move || {
-            runtime.block_on(on_real(version)).map_err(|error| failed(&error))
-        })
-    });
-    let off = {
-        let runtime = Arc::clone(runtime);
-        Trial::test(format!("OpenClaw {NEWEST}: {OFF}"), move || {
-            runtime.block_on(reload_off()).map_err(|error| failed(&error))
-        })
-    };
-    let list = {
-        let runtime = Arc::clone(runtime);
-        Trial::test(format!("OpenClaw {NEWEST}: {LIST}"), move || {
-            runtime.block_on(list_in_the_file()).map_err(|error| failed(&error))
-        })
-    };
-    simulated.into_iter().chain(real).chain([off, list]).collect()
-}
-
-async fn on_simulator(version: &str, profile: fn() -> Profile) -> Result<(), Failure> {
-    let simulator = Simulator::new(profile().with_token("token"));
-    let subject = Subject::simulated(simulator.clone()).await?;
-    let lay_out = |layout| {
-        simulator.lay_out_config(layout);
-        Ok(())
-    };
-    check_layouts(&subject, version, lay_out).await
-}
-
-async fn on_real(version: &str) -> Result<(), Failure> {
-    let model = ScriptedModel::start().await?;
-    let gateway = OpenClaw::start_version(version, model.url()).await?;
-    let subject = Subject::real(&gateway).await?;
-    let files = Files { state: gateway.home().join(".openclaw") };
-    check_layouts(&subject, version, |layout| files.lay_out(layout)).await
+    simulated.into_iter().chain([run.real(format!("OpenClaw {NEWEST}: {OFF}"), reload_off)]).collect()
 }
 
 /// The gateway converts `agents.list` in memory, and in the file with its next write.
-async fn list_in_the_file() -> Result<(), Failure> {
-    let model = ScriptedModel::start().await?;
-    let gateway = OpenClaw::start_version(NEWEST, model.url()).await?;
-    let subject = Subject::real(&gateway).await?;
+async fn list_in_the_file(subject: &Subject) -> Result<(), Failure> {
     let agent = subject.agent().await?;
-    let main = gateway.home().join(".openclaw/openclaw.json");
+    let main = subject.config_file()?;
     let read = || -> Result<Value, Failure> { Ok(serde_json::from_slice(&std::fs::read(&main)?)?) };
     let mut config = read()?;
     let entries = config["agents"]["entries"].as_object().cloned().ok_or("no entries")?;
@@ -88,46 +55,44 @@ async fn list_in_the_file() -> Result<(), Failure> {
     config["agents"].as_object_mut().ok_or("no agents")?.remove("entries");
     std::fs::write(&main, config.to_string())?;
     let is_read = |seen: &Inventory| seen.entry_state(&agent) == EntryState::Current;
-    until_read(&subject, "the entry of the list", is_read).await?;
+    until_read(subject, "the entry of the list", is_read).await?;
     assert!(read()?["agents"].get("list").is_some(), "reading converts nothing in the file");
     subject.agent().await?;
     assert_eq!(read()?["agents"].get("list"), None);
-    until_read(&subject, "the converted entry", is_read).await
+    until_read(subject, "the converted entry", is_read).await
 }
 
-/// The config files of a real gateway.
-struct Files {
-    state: PathBuf,
-}
-
-impl Files {
-    fn lay_out(&self, layout: ConfigLayout) -> Result<(), Failure> {
-        let main = self.state.join("openclaw.json");
-        let mut whole: Value = serde_json::from_slice(&std::fs::read(&main)?)?;
-        // The layout before is undone first.
-        for place in ["", "/agents", "/agents/entries", "/agents/list"] {
-            if let Some(at) = whole.pointer_mut(place).filter(|at| at.get("$include").is_some()) {
-                *at = serde_json::from_slice(&std::fs::read(self.state.join("included.json5"))?)?;
-            }
+/// Spreads the config files of a real gateway.
+pub(crate) fn lay_out_files(state: &Path, layout: ConfigLayout) -> Result<(), Failure> {
+    let (main, included_file) = (state.join("openclaw.json"), state.join("included.json5"));
+    let mut whole: Value = serde_json::from_slice(&std::fs::read(&main)?)?;
+    // The layout before is undone first.
+    for place in ["", "/agents", "/agents/entries", "/agents/list"] {
+        if let Some(at) = whole.pointer_mut(place).filter(|at| at.get("$include").is_some()) {
+            *at = serde_json::from_slice(&std::fs::read(&included_file)?)?;
         }
-        let roster = if whole["agents"]["entries"].is_object() { "/agents/entries" } else { "/agents/list" };
-        let place = match layout {
-            ConfigLayout::IncludedRoot => "",
-            ConfigLayout::IncludedAgents => "/agents",
-            ConfigLayout::IncludedRoster => roster,
-            ConfigLayout::OneFile | ConfigLayout::Mounted => return Ok(std::fs::write(&main, whole.to_string())?),
-        };
-        let at = whole.pointer_mut(place).ok_or("no such place")?;
-        let included = std::mem::replace(at, json!({ "$include": "./included.json5" }));
-        std::fs::write(self.state.join("included.json5"), included.to_string())?;
-        Ok(std::fs::write(&main, whole.to_string())?)
     }
+    let roster = if whole["agents"]["entries"].is_object() { "/agents/entries" } else { "/agents/list" };
+    let place = match layout {
+        ConfigLayout::IncludedRoot => "",
+        ConfigLayout::IncludedAgents => "/agents",
+        ConfigLayout::IncludedRoster => roster,
+        ConfigLayout::OneFile | ConfigLayout::Mounted => return Ok(std::fs::write(&main, whole.to_string())?),
+    };
+    let at = whole.pointer_mut(place).ok_or("no such place")?;
+    let included = std::mem::replace(at, json!({ "$include": "./included.json5" }));
+    std::fs::write(&included_file, included.to_string())?;
+    Ok(std::fs::write(&main, whole.to_string())?)
 }
 
-/// The key of the directive that keeps this version from a write in this layout.
-fn expected(version: &str, shape: RosterShape, layout: ConfigLayout) -> Option<(Option<&'static str>, ObstacleEffect)> {
+/// The key of the directive that keeps a version from a write in this layout.
+fn expected(
+    restarts: bool,
+    shape: RosterShape,
+    layout: ConfigLayout,
+) -> Option<(Option<&'static str>, ObstacleEffect)> {
     match (shape, layout) {
-        (RosterShape::List, _) if version == RESTARTING => Some((None, ObstacleEffect::Replaces)),
+        (RosterShape::List, _) if restarts => Some((None, ObstacleEffect::Replaces)),
         (RosterShape::List, ConfigLayout::IncludedRoot) => Some((None, ObstacleEffect::Refused)),
         (RosterShape::List, ConfigLayout::IncludedAgents) => Some((Some("agents"), ObstacleEffect::Refused)),
         (RosterShape::List, ConfigLayout::IncludedRoster) => Some((Some("agents.list"), ObstacleEffect::Refused)),
@@ -140,16 +105,12 @@ fn shown(obstacle: &ConfigObstacle) -> (Option<&str>, ObstacleEffect) {
     (obstacle.key.as_deref(), obstacle.effect)
 }
 
-async fn check_layouts(
-    gateway: &Subject,
-    version: &str,
-    lay_out: impl Fn(ConfigLayout) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+async fn check_layouts(gateway: &Subject) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
     let shape = gateway.inventory().await?.capabilities.roster;
     for layout in LAYOUTS {
-        lay_out(layout)?;
-        let wanted = expected(version, shape, layout);
+        gateway.lay_out(layout)?;
+        let wanted = expected(gateway.restarts_after_patches, shape, layout);
         let is_read = |seen: &Inventory| {
             seen.entry_state(&agent) == EntryState::Current && seen.obstacle.as_ref().map(shown) == wanted
         };
@@ -168,7 +129,7 @@ async fn check_layouts(
                 assert!(refused.is_transient(), "{refused}");
             }
         }
-        lay_out(ConfigLayout::OneFile)?;
+        gateway.lay_out(ConfigLayout::OneFile)?;
         until_read(gateway, "the entry of the one file", |seen| seen.obstacle.is_none()).await?;
     }
     Ok(())

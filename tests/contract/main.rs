@@ -8,27 +8,25 @@ mod layouts;
 mod mixed_profiles;
 mod password;
 mod raw_request;
+mod run;
 mod sessions;
 mod subject;
 mod suite;
 mod table;
 mod trash;
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use libtest_mimic::{Arguments, Failed, Trial};
-use muster::openclaw::model::CallError;
+use libtest_mimic::{Arguments, Trial};
+use muster::openclaw::model::{AgentEntry, CallError};
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::{Profile, Simulator};
-use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
 
+use crate::run::Run;
 use crate::subject::Subject;
-use crate::table::Table;
 
 type Test = for<'a> fn(&'a Subject) -> LocalBoxFuture<'a, Result<(), Failure>>;
 
@@ -71,13 +69,14 @@ const RESTARTING: &str = "2026.3.2";
 /// The variable with a version that no test names. Only this version is then tested. `scripts/try-openclaw` sets it.
 const TRY_VERSION: &str = "MUSTER_OPENCLAW_TRY";
 
-/// The number of attempts of a test. One restart interrupts one attempt, and restarts are 30 s apart.
-const ATTEMPTS: u32 = 6;
+/// The number of attempts of a test. The report counts each repeat.
+const ATTEMPTS: u32 = 3;
 /// The time within which the client notices a lost connection after its effect on a request.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The number of tests that run at one time, beside the slow tests.
-const PARALLEL_TESTS: usize = 2;
+/// The number of agents that a real gateway gets at its start, by one config write, for the tests that need any agent. Older versions accept
+/// three config writes a minute.
+const PREPARED_AGENTS: usize = 30;
 
 type Profiles = [(&'static str, fn() -> Profile); 4];
 const SIMULATED: Profiles = [
@@ -87,76 +86,52 @@ const SIMULATED: Profiles = [
     ("2026.9.6", Profile::v2026_9_6),
 ];
 
-/// Runs a test and turns a panic into a failure.
-async fn run(test: Test, subject: &Subject) -> Result<(), Failure> {
-    let test = AssertUnwindSafe(test(subject)).catch_unwind().await;
-    test.unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
-}
-
-/// The message of a panic.
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
-}
-
-/// Runs a test on a simulator. The simulator's clock advances only while the test waits.
-fn on_simulator(test: Test, profile: fn() -> Profile) -> Result<(), Failed> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    let test = async {
-        let subject = Subject::simulated(Simulator::new(profile().with_token("token"))).await?;
-        run(test, &subject).await
-    };
-    runtime.block_on(test).map_err(|error| failed(&error))
-}
-
-fn failed(error: &Failure) -> Failed {
-    error.to_string().into()
-}
-
 /// A real gateway, started by the first test that needs it.
 struct RealGateway {
     version: &'static str,
     /// Whether the gateway may restart during a test.
     restarts: bool,
-    runtime: Arc<Runtime>,
-    gateway: Option<(OpenClaw, ScriptedModel)>,
-    table: Arc<Table>,
+    running: Option<(OpenClaw, ScriptedModel)>,
+    /// Agents that no test has used, registered at the start.
+    prepared: Vec<AgentEntry>,
 }
 
 impl RealGateway {
-    fn new(version: &'static str, restarts: bool, runtime: &Arc<Runtime>, table: &Arc<Table>) -> Arc<Mutex<Self>> {
-        let (runtime, table) = (Arc::clone(runtime), Arc::clone(table));
-        Arc::new(Mutex::new(Self { version, restarts, runtime, gateway: None, table }))
-    }
-
-    fn trials(real: &Arc<Mutex<Self>>, version: &str) -> Vec<Trial> {
+    /// Tests that share a gateway, which gets so many agents at its start.
+    fn trials(
+        run: &Run,
+        (version, restarts): (&'static str, bool),
+        agents: usize,
+        tests: impl IntoIterator<Item = (&'static str, Test)>,
+    ) -> Vec<Trial> {
+        let prepared = std::iter::repeat_with(subject::new_entry).take(agents).collect();
+        let gateway = Self { version, restarts, running: None, prepared };
+        let gateway = Arc::new(Mutex::new(gateway));
         let trial = |(name, test): (&'static str, Test)| {
-            let real = Arc::clone(real);
-            Trial::test(format!("OpenClaw {version}: {name}"), move || {
-                real.lock().unwrap_or_else(PoisonError::into_inner).run(name, test).map_err(|error| failed(&error))
+            let of_run = run.clone();
+            run.sharing(format!("OpenClaw {version}: {name}"), &gateway, move |gateway| {
+                Box::pin(async move {
+                    gateway.passes(&of_run, name, test).await?;
+                    of_run.table.record_pass(version, name);
+                    Ok(())
+                })
             })
         };
-        SUITE.into_iter().map(trial).collect()
-    }
-
-    fn run(&mut self, name: &'static str, test: Test) -> Result<(), Failure> {
-        let runtime = Arc::clone(&self.runtime);
-        runtime.block_on(self.passes(test))?;
-        self.table.record_pass(self.version, name);
-        Ok(())
+        tests.into_iter().map(trial).collect()
     }
 
     /// Runs a test. A restart can fail it at any point: by an interrupted request, a lost entry, or a run whose end is not
     /// received. On a gateway that may restart, a failure therefore counts only if the connection was not lost. A missed
     /// deadline counts on no gateway, and the last failure counts in any case.
-    async fn passes(&mut self, test: Test) -> Result<(), Failure> {
+    async fn passes(&mut self, run: &Run, name: &str, test: Test) -> Result<(), Failure> {
         let mut left = ATTEMPTS;
         loop {
-            let subject = self.subject().await?;
+            let subject = self.subject(run).await?;
             let mut link = subject.client.connection();
             link.mark_unchanged();
-            let outcome = run(test, &subject).await;
-            self.table.record_facts(self.version, &subject);
+            let outcome = run::without_panic(test(&subject)).await;
+            run.table.record_facts(self.version, &subject);
+            self.prepared = subject.take_prepared();
             let Err(error) = outcome else { return Ok(()) };
             left -= 1;
             // On a busy machine 2026.7 may miss a deadline after a new agent.
@@ -165,51 +140,64 @@ impl RealGateway {
             if left == 0 || !(late || restarted) {
                 return Err(error);
             }
-            eprintln!("OpenClaw {}: a test is retried: {error}", self.version);
+            run.report.repeated(&format!("OpenClaw {}: {name}", self.version), &error);
         }
     }
 
-    async fn subject(&mut self) -> Result<Subject, Failure> {
-        let (gateway, _) = match &mut self.gateway {
-            Some(running) => running,
-            none => {
-                let model = ScriptedModel::start().await?;
-                none.insert((OpenClaw::start_version(self.version, model.url()).await?, model))
-            }
-        };
-        Subject::real(gateway).await
+    /// A client of the gateway, with the agents that are left.
+    async fn subject(&mut self, run: &Run) -> Result<Subject, Failure> {
+        if self.running.is_none() {
+            let _place = run.place().await?;
+            let model = ScriptedModel::start().await?;
+            let gateway = OpenClaw::start_version(self.version, model.url()).await?;
+            Subject::real_restarting(&gateway, self.version == RESTARTING).await?.register(&self.prepared).await?;
+            self.running = Some((gateway, model));
+        }
+        let (gateway, _) = self.running.as_ref().ok_or("the gateway was not started")?;
+        let subject = Subject::real_restarting(gateway, self.version == RESTARTING).await?;
+        subject.prepare(std::mem::take(&mut self.prepared));
+        Ok(subject)
     }
 }
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let runtime = Arc::new(runtime);
-    let table = Arc::<Table>::default();
+    let run = Run::default();
     if let Ok(version) = std::env::var(TRY_VERSION) {
         let version: &str = version.leak();
-        let trials = RealGateway::trials(&RealGateway::new(version, true, &runtime, &table), version);
-        let conclusion = libtest_mimic::run(&arguments, trials);
-        table.print(version, &SUITE.map(|(name, _)| name));
+        let conclusion =
+            libtest_mimic::run(&arguments, RealGateway::trials(&run, (version, true), PREPARED_AGENTS, SUITE));
+        run.table.print(version, &SUITE.map(|(name, _)| name));
+        // The number of repeats is a property of the version.
+        let _ = run.report.finish();
         conclusion.exit();
     }
-    // The slow tests begin first and occupy none of the other places.
-    let mut trials = kills::slow_trials(&runtime);
-    arguments.test_threads.get_or_insert(PARALLEL_TESTS + trials.len());
+    let mut trials = kills::slow_trials(&run);
+    for (version, _) in SIMULATED {
+        let of = (version, version == RESTARTING);
+        trials.extend(RealGateway::trials(&run, of, PREPARED_AGENTS, SUITE.into_iter().chain(trash::tests(version))));
+        let about_configs = layouts::tests(version).into_iter().chain([heartbeats::SHARING]);
+        trials.extend(RealGateway::trials(&run, of, 0, about_configs));
+    }
+    trials.extend(kills::trials(&run));
+    trials.extend(heartbeats::trials(&run).into_iter().chain(layouts::trials(&run)));
+    trials.extend(password::trials(&run).into_iter().chain(trash::trials(&run)));
     for (version, profile) in SIMULATED.into_iter().chain(mixed_profiles::PROFILES) {
         for (name, test) in SUITE {
-            trials.push(Trial::test(format!("simulator {version}: {name}"), move || on_simulator(test, profile)));
+            let test = move || async move {
+                let subject = Subject::simulated(Simulator::new(profile().with_token("token"))).await?;
+                test(&subject).await
+            };
+            trials.push(run.simulated(format!("simulator {version}: {name}"), test));
         }
     }
-    for (version, _) in SIMULATED {
-        trials
-            .extend(RealGateway::trials(&RealGateway::new(version, version == RESTARTING, &runtime, &table), version));
-    }
-    trials.extend(heartbeats::trials(&runtime).into_iter().chain(layouts::trials(&runtime)));
-    trials.extend(password::trials(&runtime).into_iter().chain(trash::trials(&runtime)).chain(kills::trials(&runtime)));
+    // Each test has a thread, where it waits for its gateway and for one of the places (`run.rs`).
+    arguments.test_threads.get_or_insert(trials.len());
     // Each gateway stops with the last of its tests.
     let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Err(error) = table.compare(&SIMULATED.map(|(version, _)| version), &SUITE.map(|(name, _)| name)) {
+    let reported = run.report.finish();
+    let compared = run.table.compare(&SIMULATED.map(|(version, _)| version), &SUITE.map(|(name, _)| name));
+    if let Err(error) = reported.and(compared) {
         eprintln!("{error}");
         std::process::exit(101);
     }

@@ -1,23 +1,19 @@
 //! Real gateways with a password instead of a token.
 
-use std::sync::Arc;
-
 use libtest_mimic::Trial;
 use muster::openclaw::Auth;
 use muster::openclaw::model::RefusalKind;
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
-use tokio::runtime::Runtime;
 
+use crate::run::Run;
 use crate::subject::{Subject, connect_refusal};
 
 const PASSWORD: &str = "the-gateways-password";
 
-pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
+pub(crate) fn trials(run: &Run) -> Vec<Trial> {
     let trial = |version: &'static str| {
-        let (runtime, name) = (Arc::clone(runtime), "the_right_password_connects_and_a_wrong_one_is_bad_credentials");
-        Trial::test(format!("OpenClaw {version}, by password: {name}"), move || {
-            runtime.block_on(check_password(version)).map_err(|error| super::failed(&error))
-        })
+        let name = "the_right_password_connects_and_a_wrong_one_is_bad_credentials";
+        run.real(format!("OpenClaw {version}, by password: {name}"), move || check_password(version))
     };
     [super::RESTARTING, super::NEWEST].map(trial).into()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,11 +18,15 @@ use muster::openclaw::{
     Auth, ConnectionSettings, DeviceKey, Dial, DialError, DialedStream, GatewayClient, Meter, Network, Trust,
 };
 use muster_harness::{Failure, OpenClaw};
-use muster_simulator::{FileLink, Simulator};
+use muster_simulator::{ConfigLayout, FileLink, Simulator};
 use url::Url;
+
+use crate::layouts::lay_out_files;
 
 /// The limit of a step. Older gateways may accept no config writes for a minute.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_mins(2);
+/// The limit of a restart after a patch: 2026.3.2 restarts at most once in 30 s.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Counts requests by method.
 #[derive(Debug, Default)]
@@ -52,6 +57,10 @@ pub(crate) struct Subject {
     pub(crate) settings: ConnectionSettings,
     pub(crate) dial: Arc<dyn Dial>,
     host: Host,
+    /// Whether the gateway restarts some time after a patch.
+    pub(crate) restarts_after_patches: bool,
+    /// Registered agents that no test has used.
+    prepared: Mutex<Vec<AgentEntry>>,
 }
 
 /// The location of a gateway's workspaces.
@@ -65,11 +74,19 @@ enum Host {
 impl Subject {
     pub(crate) async fn simulated(simulator: Simulator) -> Result<Self, Failure> {
         let host = Host::Simulated(simulator.clone());
-        Self::connect("ws://simulator", Auth::Token("token".into()), Arc::new(SimulatorDial(simulator)), host).await
+        let restarts = simulator.restarts_on_patch();
+        let dial = Arc::new(SimulatorDial(simulator));
+        let subject = Self::connect("ws://simulator", Auth::Token("token".into()), dial, host).await?;
+        Ok(Self { restarts_after_patches: restarts, ..subject })
     }
 
     pub(crate) async fn real(gateway: &OpenClaw) -> Result<Self, Failure> {
         Self::real_with_auth(gateway, Auth::Token(gateway.token().into())).await
+    }
+
+    /// The same for a version that may restart after each patch.
+    pub(crate) async fn real_restarting(gateway: &OpenClaw, restarts: bool) -> Result<Self, Failure> {
+        Ok(Self { restarts_after_patches: restarts, ..Self::real(gateway).await? })
     }
 
     /// The same with this credential.
@@ -84,7 +101,8 @@ impl Subject {
 
     /// A second client of the same gateway.
     pub(crate) async fn second_client(&self) -> Result<Self, Failure> {
-        Self::open(self.settings.clone(), Arc::clone(&self.dial), self.host.clone()).await
+        let second = Self::open(self.settings.clone(), Arc::clone(&self.dial), self.host.clone()).await?;
+        Ok(Self { restarts_after_patches: self.restarts_after_patches, ..second })
     }
 
     async fn open(settings: ConnectionSettings, dial: Arc<dyn Dial>, host: Host) -> Result<Self, Failure> {
@@ -94,7 +112,8 @@ impl Subject {
         client.claim_heartbeats(HeartbeatClaims::default());
         let mut link = client.connection();
         tokio::time::timeout(STEP_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
-        let subject = Self { client, counts, settings, dial, host };
+        let (restarts_after_patches, prepared) = (false, Mutex::default());
+        let subject = Self { client, counts, settings, dial, host, restarts_after_patches, prepared };
         subject.until("the roster", |_| true).await?;
         Ok(subject)
     }
@@ -102,6 +121,24 @@ impl Subject {
     /// The number of requests of a method so far.
     pub(crate) fn count(&self, method: &str) -> usize {
         self.counts.0.lock().unwrap().get(method).copied().unwrap_or_default()
+    }
+
+    /// Checks the number of requests of a method, on a simulator. A real gateway may restart or read its config again at any time, and the client
+    /// then writes again.
+    pub(crate) fn check_count(&self, method: &str, wanted: RangeInclusive<usize>) {
+        let count = self.count(method);
+        let is_simulated = matches!(self.host, Host::Simulated(_));
+        assert!(!is_simulated || wanted.contains(&count), "{count} requests of {method} instead of {wanted:?}");
+    }
+
+    /// Adds registered agents, for tests that need any agent.
+    pub(crate) fn prepare(&self, agents: Vec<AgentEntry>) {
+        self.prepared.lock().unwrap().extend(agents);
+    }
+
+    /// The prepared agents that are left.
+    pub(crate) fn take_prepared(&self) -> Vec<AgentEntry> {
+        std::mem::take(&mut self.prepared.lock().unwrap())
     }
 
     /// The current inventory, or the first one after a restart.
@@ -150,7 +187,7 @@ impl Subject {
         })
         .await
         .map_err(|error| format!("{error}; {:?}", self.client.config_writes().borrow()))?;
-        if self.restarts_after_patches() && self.count("config.patch") > patches {
+        if self.restarts_after_patches && self.count("config.patch") > patches {
             self.until_another_connection(before.as_ref()).await?;
         }
         // A new agent accepts files a moment after the roster shows it.
@@ -158,11 +195,6 @@ impl Subject {
             self.until_files(&entry.id).await?;
         }
         Ok(())
-    }
-
-    /// Whether this is a simulator that restarts some time after a patch. A test on a real gateway is repeated instead.
-    fn restarts_after_patches(&self) -> bool {
-        matches!(&self.host, Host::Simulated(simulator) if simulator.restarts_on_patch())
     }
 
     /// The answer to `connect` of the open connection.
@@ -173,11 +205,15 @@ impl Subject {
         }
     }
 
-    /// Waits until the connection is another one, and the roster is read by it.
+    /// Waits until the connection is another one, and the roster is read by it. One restart of a real gateway may serve two patches.
     async fn until_another_connection(&self, before: Option<&Arc<Hello>>) -> Result<(), Failure> {
         let is_another = |link: &ConnectionState| matches!(link, ConnectionState::Up(hello) if before.is_none_or(|before| !Arc::ptr_eq(before, hello)));
         let mut link = self.client.connection();
-        tokio::time::timeout(STEP_TIMEOUT, link.wait_for(is_another)).await??;
+        match tokio::time::timeout(RESTART_TIMEOUT, link.wait_for(is_another)).await {
+            Err(late) if matches!(self.host, Host::Simulated(_)) => return Err(late.into()),
+            Err(_) => {}
+            Ok(another) => drop(another?),
+        }
         self.inventory().await?;
         Ok(())
     }
@@ -190,8 +226,10 @@ impl Subject {
                 Err(error) if error.is_not_found() && tokio::time::Instant::now() < end => {
                     self.client.resync().await;
                 }
-                // On an old gateway, the config write with the new agent causes a restart.
-                Err(CallError::Interrupted | CallError::NotConnected) if tokio::time::Instant::now() < end => {
+                // On an old gateway, the config write with the new agent causes a restart. On a busy machine 2026.7 answers late after a new agent.
+                Err(CallError::Interrupted | CallError::NotConnected | CallError::Deadline(_))
+                    if tokio::time::Instant::now() < end =>
+                {
                     self.inventory().await?;
                 }
                 Err(error) => return Err(error.into()),
@@ -237,6 +275,55 @@ impl Subject {
         }
     }
 
+    /// Puts a file in place of the trash, so that the gateway can move nothing there.
+    pub(crate) fn block_trash(&self) -> Result<(), Failure> {
+        match &self.host {
+            Host::Simulated(simulator) => simulator.block_trash(),
+            Host::Real(home) => {
+                let trash = home.join(".Trash");
+                if trash.is_dir() {
+                    std::fs::rename(&trash, home.join("former-trash"))?;
+                }
+                std::fs::write(trash, "no folder")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes [`Self::block_trash`].
+    pub(crate) fn repair_trash(&self) -> Result<(), Failure> {
+        match &self.host {
+            Host::Simulated(simulator) => simulator.repair_trash(),
+            Host::Real(home) => {
+                let (trash, former) = (home.join(".Trash"), home.join("former-trash"));
+                std::fs::remove_file(&trash)?;
+                if former.is_dir() {
+                    std::fs::rename(former, trash)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Spreads the config over files.
+    pub(crate) fn lay_out(&self, layout: ConfigLayout) -> Result<(), Failure> {
+        match &self.host {
+            Host::Simulated(simulator) => {
+                simulator.lay_out_config(layout);
+                Ok(())
+            }
+            Host::Real(home) => lay_out_files(&home.join(".openclaw"), layout),
+        }
+    }
+
+    /// The config file of a real gateway.
+    pub(crate) fn config_file(&self) -> Result<PathBuf, Failure> {
+        match &self.host {
+            Host::Simulated(_) => Err("a simulator has no files".into()),
+            Host::Real(home) => Ok(home.join(".openclaw/openclaw.json")),
+        }
+    }
+
     /// The contents of a file in the folders that the command in the event of a removal finds.
     pub(crate) fn trashed(&self, agent: &AgentEntry, name: &str) -> Result<Vec<String>, Failure> {
         let home = match &self.host {
@@ -253,6 +340,10 @@ impl Subject {
 
     /// A registered agent.
     pub(crate) async fn agent(&self) -> Result<AgentEntry, Failure> {
+        let prepared = self.prepared.lock().unwrap().pop();
+        if let Some(prepared) = prepared {
+            return Ok(prepared);
+        }
         let entry = new_entry();
         self.register(std::slice::from_ref(&entry)).await?;
         Ok(entry)

@@ -1,75 +1,55 @@
 //! What a gateway does not remove: files that it cannot move to its trash, the folder of another agent, its only agent.
 
-use std::sync::Arc;
-
 use libtest_mimic::Trial;
 use muster::openclaw::model::{AgentEntry, Deleted, Leftovers};
-use muster_harness::{Failure, OpenClaw, ScriptedModel};
+use muster_harness::{Failure, OpenClaw};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
+use crate::run::Run;
 use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
-use crate::{NEWEST, RESTARTING, failed};
+use crate::{NEWEST, RESTARTING, Test};
 
 const NAME: &str = "leftovers_of_a_deletion_are_reported_and_a_later_deletion_removes_them";
-
-pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
-    let simulated = Trial::test(format!("simulator {NEWEST}: {NAME}"), || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(on_simulator()).map_err(|error| failed(&error))
-    });
-    let shared = Arc::clone(runtime);
-    let real = Trial::test(format!("OpenClaw {NEWEST}: {NAME}"), move || {
-        shared.block_on(on_real()).map_err(|error| failed(&error))
-    });
-    let mut trials = vec![simulated, real];
-    trials.extend(kept_trials(runtime));
-    trials
-}
 
 const KEPT: &str = "a_folder_around_the_folder_of_another_agent_is_kept_without_a_report";
 const TAKEN: &str = "a_folder_goes_to_the_trash_with_the_folder_of_another_agent";
 const ONLY: &str = "the_only_configured_agent_is_not_deleted";
 
-/// The tests of what a gateway keeps by itself. 2026.3.2 keeps no folder of another agent.
-fn kept_trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
-    let simulated = |name, version, profile: fn() -> Profile| {
-        Trial::test(format!("simulator {version}: {name}"), move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-            let test = async {
-                let simulator = Simulator::new(profile().with_token("token"));
-                if name == ONLY {
-                    simulator.write_config(only_agent());
-                }
-                check_kept(&Subject::simulated(simulator).await?, name).await
-            };
-            runtime.block_on(test).map_err(|error| failed(&error))
+/// The tests of one version that share a gateway with other tests. 2026.3.2 keeps no folder of another agent.
+pub(crate) fn tests(version: &str) -> Vec<(&'static str, Test)> {
+    match version {
+        NEWEST => vec![
+            (NAME, |gateway| Box::pin(check_leftovers(gateway))),
+            (KEPT, |gateway| Box::pin(check_kept(gateway, KEPT))),
+        ],
+        RESTARTING => vec![(TAKEN, |gateway| Box::pin(check_kept(gateway, TAKEN)))],
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn trials(run: &Run) -> Vec<Trial> {
+    let profiles: [(&'static str, fn() -> Profile); 2] =
+        [(NEWEST, Profile::v2026_9_6), (RESTARTING, Profile::v2026_3_2)];
+    let sharing = profiles.into_iter().flat_map(|(version, profile)| {
+        tests(version).into_iter().map(move |(name, test)| {
+            run.simulated(format!("simulator {version}: {name}"), move || async move {
+                test(&Subject::simulated(Simulator::new(profile().with_token("token"))).await?).await
+            })
         })
-    };
-    let real = |name: &'static str, version: &'static str| {
-        let runtime = Arc::clone(runtime);
-        Trial::test(format!("OpenClaw {version}: {name}"), move || {
-            let test = async {
-                let model = ScriptedModel::start().await?;
-                let gateway = match name {
-                    ONLY => OpenClaw::start_configured(version, &only_agent().to_string()).await?,
-                    _ => OpenClaw::start_version(version, model.url()).await?,
-                };
-                check_kept(&Subject::real(&gateway).await?, name).await
-            };
-            runtime.block_on(test).map_err(|error| failed(&error))
-        })
-    };
-    vec![
-        simulated(KEPT, NEWEST, Profile::v2026_9_6),
-        real(KEPT, NEWEST),
-        simulated(TAKEN, RESTARTING, Profile::v2026_3_2),
-        real(TAKEN, RESTARTING),
-        simulated(ONLY, NEWEST, Profile::v2026_9_6),
-        real(ONLY, NEWEST),
-    ]
+    });
+    let only = [
+        run.simulated(format!("simulator {NEWEST}: {ONLY}"), || async {
+            let simulator = Simulator::new(Profile::v2026_9_6().with_token("token"));
+            simulator.write_config(only_agent());
+            check_only(&Subject::simulated(simulator).await?).await
+        }),
+        run.real(format!("OpenClaw {NEWEST}: {ONLY}"), || async {
+            let gateway = OpenClaw::start_configured(NEWEST, &only_agent().to_string()).await?;
+            check_only(&Subject::real(&gateway).await?).await
+        }),
+    ];
+    sharing.chain(only).collect()
 }
 
 /// A config with one agent.
@@ -78,13 +58,14 @@ fn only_agent() -> Value {
     json!({ "gateway": { "mode": "local" }, "agents": { "ownership": "explicit", "entries": entries } })
 }
 
+async fn check_only(gateway: &Subject) -> Result<(), Failure> {
+    let error = gateway.client.agent_delete("solo", true).await.unwrap_err();
+    assert!(error.message().contains("is the only configured agent") && !error.is_transient(), "{error}");
+    assert!(gateway.inventory().await?.agents.contains_key("solo"));
+    Ok(())
+}
+
 async fn check_kept(gateway: &Subject, name: &str) -> Result<(), Failure> {
-    if name == ONLY {
-        let error = gateway.client.agent_delete("solo", true).await.unwrap_err();
-        assert!(error.message().contains("is the only configured agent") && !error.is_transient(), "{error}");
-        assert!(gateway.inventory().await?.agents.contains_key("solo"));
-        return Ok(());
-    }
     let outer = gateway.agent().await?;
     let inner = AgentEntry { workspace: format!("{}/inner", outer.workspace), ..new_entry() };
     gateway.register(&[inner.clone(), new_entry()]).await?;
@@ -107,37 +88,11 @@ async fn check_kept(gateway: &Subject, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn on_simulator() -> Result<(), Failure> {
-    let simulator = Simulator::new(Profile::v2026_9_6().with_token("token"));
-    let subject = Subject::simulated(simulator.clone()).await?;
-    let block = || {
-        simulator.block_trash();
-        Ok(())
-    };
-    let repair = || {
-        simulator.repair_trash();
-        Ok(())
-    };
-    check_leftovers(&subject, block, repair).await
-}
-
-async fn on_real() -> Result<(), Failure> {
-    let model = ScriptedModel::start().await?;
-    let gateway = OpenClaw::start_version(NEWEST, model.url()).await?;
-    let trash = gateway.home().join(".Trash");
-    let block = || Ok(std::fs::write(&trash, "no folder")?);
-    check_leftovers(&Subject::real(&gateway).await?, block, || Ok(std::fs::remove_file(&trash)?)).await
-}
-
-async fn check_leftovers(
-    gateway: &Subject,
-    block: impl FnOnce() -> Result<(), Failure>,
-    repair: impl FnOnce() -> Result<(), Failure>,
-) -> Result<(), Failure> {
+async fn check_leftovers(gateway: &Subject) -> Result<(), Failure> {
     let (agent, _other) = (gateway.agent().await?, gateway.agent().await?);
     gateway.client.file_set(&agent.id, "SOUL.md", "text", None).await?;
     gateway.client.session_label(&format!("agent:{}:main", agent.id), "A label").await?;
-    block()?;
+    gateway.block_trash()?;
     // The first deletion, and a second one after the config entry is gone.
     for _ in 0..2 {
         let left = delete(gateway, &agent.id).await?;
@@ -147,7 +102,7 @@ async fn check_leftovers(
     }
     let error = gateway.client.agent_create(&agent.id, &agent.workspace).await.unwrap_err();
     assert!(error.to_string().contains("deletion cleanup is still pending"), "{error}");
-    repair()?;
+    gateway.repair_trash()?;
     let left = delete(gateway, &agent.id).await?;
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(gateway.client.agent_delete(&agent.id, true).await?, Deleted::Absent);
