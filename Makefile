@@ -3,10 +3,10 @@ SHELL := /bin/bash
 CARGO := cargo
 MUSL := $(shell uname -m)-unknown-linux-musl
 
-.PHONY: help demo test check fuzz bench parts crds image clean
+.PHONY: help demo test check test-long fuzz bench parts crds image clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: ## Run the main job on a real control plane and a real gateway (KEEP=1 leaves it up)
 	@scripts/demo
@@ -14,10 +14,11 @@ demo: ## Run the main job on a real control plane and a real gateway (KEEP=1 lea
 test: ## Run every check and every test, on real parts too
 	@scripts/test
 
-check: ## Check format, lints, and the licences, bans, sources and advisories of all dependencies
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
-	@scripts/deny
+check: ## Run every check and every test that needs no outside process
+	@scripts/check
+
+test-long: ## Run the tests that take too long for every run
+	@scripts/test-long
 
 fuzz: ## Fuzz the functions that take hostile input, for an hour (FUZZ_SECONDS=60: a minute)
 	@scripts/fuzz

@@ -16,7 +16,7 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use libtest_mimic::{Arguments, Failed, Trial};
 use muster_embedded::EmbeddedApi;
-use muster_harness::{ControlPlane, Failure};
+use muster_harness::{ControlPlane, Failure, TestReport};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -71,18 +71,18 @@ impl Apis {
 }
 
 /// Ends the control plane with the last test: a static is never dropped.
-type Parts = Arc<(Runtime, std::sync::Mutex<Option<ControlPlane>>, Apis)>;
+type Parts = Arc<(Runtime, std::sync::Mutex<Option<ControlPlane>>, Apis, TestReport)>;
 
 fn trial(parts: &Parts, name: &'static str, steps: Vec<Step>) -> Trial {
     let parts = Arc::clone(parts);
     Trial::test(name, move || {
-        let (runtime, _, apis) = &*parts;
-        let outcome = runtime.block_on(async {
+        let (runtime, _, apis, report) = &*parts;
+        let test = async {
             let namespace = name.replace('_', "-");
             let namespace = namespace[..namespace.len().min(60)].trim_end_matches('-');
             compare(&steps, &mut apis.sides(namespace).await?).await
-        });
-        outcome.map_err(|failure| Failed::from(failure.to_string()))
+        };
+        report.run(name, || runtime.block_on(test)).map_err(Failed::from)
     })
 }
 
@@ -96,13 +96,14 @@ fn main() -> std::process::ExitCode {
     let runtime = Runtime::new().unwrap();
     let (cluster, apis) =
         runtime.block_on(Apis::start()).unwrap_or_else(|failure| panic!("no control plane: {failure}"));
-    let parts: Parts = Arc::new((runtime, std::sync::Mutex::new(Some(cluster)), apis));
+    let parts: Parts = Arc::new((runtime, std::sync::Mutex::new(Some(cluster)), apis, TestReport::default()));
     let mut trials: Vec<_> = scenarios::all().into_iter().map(|(name, steps)| trial(&parts, name, steps)).collect();
     let shared = Arc::clone(&parts);
     trials.push(Trial::test(sequences::NAME, move || {
-        sequences::run(&shared.0, &shared.2).map_err(|failure| Failed::from(failure.to_string()))
+        shared.3.run(sequences::NAME, || sequences::run(&shared.0, &shared.2)).map_err(Failed::from)
     }));
     let conclusion = libtest_mimic::run(&arguments, trials);
     parts.1.lock().unwrap().take();
+    parts.3.finish().unwrap_or_else(|failure| panic!("{failure}"));
     conclusion.exit_code()
 }

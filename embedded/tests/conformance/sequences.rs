@@ -10,7 +10,10 @@ use crate::Apis;
 use crate::scenario::{Step, compare, delete, delete_with, get, json_patch, merge, post, put};
 
 pub(crate) const NAME: &str = "made_up_sequences_have_the_same_answers";
+/// The number of sequences, if [`CASES_VARIABLE`] names no other one.
 const CASES: u32 = 200;
+/// `make test-long` sets this variable.
+const CASES_VARIABLE: &str = "MUSTER_SEQUENCES";
 
 /// One request about one of two objects.
 #[derive(Clone, Debug)]
@@ -135,7 +138,8 @@ fn version_name(is_first: bool) -> &'static str {
 /// # Errors
 /// The shortest sequence whose answers differ.
 pub(crate) fn run(runtime: &Runtime, apis: &Apis) -> Result<(), Failure> {
-    let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let cases = std::env::var(CASES_VARIABLE).map_or(Ok(CASES), |cases| cases.parse())?;
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let number = std::cell::Cell::new(0);
     let sequences = prop::collection::vec((any::<bool>(), request()), 1..16);
