@@ -78,7 +78,17 @@ pub(crate) async fn a_refused_and_a_partial_deletion_name_what_is_left_and_their
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     let entries = json!({ "solo": { "workspace": "~/own/solo" } });
-    let config = json!({ "gateway": { "mode": "local" }, "agents": { "ownership": "explicit", "entries": entries } });
+    // Without these the config is so short that the gateway refuses a deletion which halves the file (docs/gateway-facts.md).
+    let models = (1..=3).map(
+        |n| json!({ "id": format!("m{n}"), "name": format!("Model {n}"), "contextWindow": 120_000, "maxTokens": 8192 }),
+    );
+    let provider = json!({ "baseUrl": "http://127.0.0.1:9/v1", "apiKey": "unused", "api": "openai-completions",
+        "models": models.collect::<Vec<_>>() });
+    let config = json!({
+        "gateway": { "mode": "local" },
+        "agents": { "ownership": "explicit", "entries": entries },
+        "models": { "mode": "merge", "providers": { "scripted": provider } },
+    });
     let gateway = OpenClaw::start_configured("2026.9.6", &config.to_string()).await?;
     let fleet = stack.fleet_on("waiting", &gateway).await?;
     let adopted = json!({ "boardRef": { "name": "ops" }, "agentId": "solo", "adoptionPolicy": "IfExists", "wake": { "enabled": false } });
