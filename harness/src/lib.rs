@@ -13,6 +13,7 @@ mod openclaw;
 mod operator;
 mod process;
 mod remote_openclaw;
+mod start_place;
 mod test_report;
 mod wait;
 

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::binaries::Binaries;
 use super::process::Process;
+use super::start_place::StartPlace;
 use super::{Failure, free_port, on_free_ports};
 
 /// Limit for a gateway's first HTTP reply; measured 4 to 20 s, and more than 2 min on a loaded machine.
@@ -120,6 +121,7 @@ impl OpenClaw {
     /// # Errors
     /// The gateway did not start. The error has the end of its log.
     pub async fn boot(&mut self) -> Result<(), Failure> {
+        let _place = StartPlace::take().await?;
         let mut command = Command::new(self.install_dir.join("node"));
         let launch = LaunchOptions {
             install_dir: &self.install_dir,

@@ -12,6 +12,7 @@ use super::Failure;
 use super::binaries::Binaries;
 use super::openclaw::{AuthMode, LaunchOptions, READY_TIMEOUT, check_http, initial_config, random_token};
 use super::process::Process;
+use super::start_place::StartPlace;
 
 /// The gateway's default port. The port is always free in a new namespace.
 const GATEWAY_PORT: u16 = 18789;
@@ -46,6 +47,7 @@ impl RemoteOpenClaw {
         command.arg(&script).arg(home.path().join("relay.sock")).arg(install_dir.join("node"));
         let token = random_token()?;
         launch(&install_dir, home.path(), &token).add_arguments(&mut command);
+        let _place = StartPlace::take().await?;
         let process = Process::start("openclaw", command, home.path())?;
         let mut gateway = Self { process, install_dir, home, token };
         let socket = gateway.socket();
