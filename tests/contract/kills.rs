@@ -80,13 +80,12 @@ fn trial(run: &Run, shared: &Arc<Mutex<Parts>>, (name, test): &(&str, KillTest))
     run.sharing(format!("OpenClaw {}, killed: {name}", super::NEWEST), shared, move |parts| {
         Box::pin(async move {
             // A gateway of a failed test is not reused.
-            let mut running = match parts.take() {
-                Some(running) => running,
-                None => {
-                    let _place = of_run.place().await?;
-                    let model = ScriptedModel::start().await?;
-                    (OpenClaw::start(model.url()).await?, model)
-                }
+            let mut running = if let Some(running) = parts.take() {
+                running
+            } else {
+                let _place = of_run.place().await?;
+                let model = ScriptedModel::start().await?;
+                (OpenClaw::start(model.url()).await?, model)
             };
             test(&mut running.0).await?;
             *parts = Some(running);

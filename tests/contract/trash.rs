@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::run::Run;
 use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
-use crate::{NEWEST, RESTARTING, Test};
+use crate::{NEWEST, RESTARTING, SIMULATED, Test};
 
 const NAME: &str = "leftovers_of_a_deletion_are_reported_and_a_later_deletion_removes_them";
 
@@ -29,9 +29,7 @@ pub(crate) fn tests(version: &str) -> Vec<(&'static str, Test)> {
 }
 
 pub(crate) fn trials(run: &Run) -> Vec<Trial> {
-    let profiles: [(&'static str, fn() -> Profile); 2] =
-        [(NEWEST, Profile::v2026_9_6), (RESTARTING, Profile::v2026_3_2)];
-    let sharing = profiles.into_iter().flat_map(|(version, profile)| {
+    let sharing = SIMULATED.into_iter().flat_map(|(version, profile)| {
         tests(version).into_iter().map(move |(name, test)| {
             run.simulated(format!("simulator {version}: {name}"), move || async move {
                 test(&Subject::simulated(Simulator::new(profile().with_token("token"))).await?).await
