@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers outside of test functions fail a test by a panic too")]
 
+mod picture;
 mod process;
 
 use std::os::unix::fs::PermissionsExt;

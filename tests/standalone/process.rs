@@ -79,10 +79,28 @@ impl Standalone {
 
     /// The status of the list of agents for people.
     pub(crate) async fn people_status(&self, token: &str) -> u16 {
-        let mut stream = tokio::net::TcpStream::connect(&self.api).await.unwrap();
-        let request = format!(
+        self.status(&format!(
             "GET /api/v1/agents HTTP/1.1\r\nhost: muster\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
-        );
+        ))
+        .await
+    }
+
+    /// The status of the heartbeat of an agent with this token.
+    pub(crate) async fn check_in(&self, token: &str, body: &str) -> u16 {
+        self.status(&format!(
+            "POST /api/v1/agent/heartbeat HTTP/1.1\r\nhost: muster\r\nx-agent-token: {token}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        ))
+        .await
+    }
+
+    /// The URL of the HTTP API and of the fleet page.
+    pub(crate) fn api_url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    async fn status(&self, request: &str) -> u16 {
+        let mut stream = tokio::net::TcpStream::connect(&self.api).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
