@@ -182,3 +182,18 @@ async fn a_missing_namespace_and_a_missing_file_are_named() {
     assert_eq!((ran.status, ran.err.as_str()), (1, "muster: there is no object in -\n"));
     assert_eq!(rig.run("apply").await.status, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_shipped_examples_are_applied() {
+    let rig = Rig::new().await;
+    for (name, text) in [
+        ("gateway.yaml", include_str!("../../deploy/examples/gateway.yaml")),
+        ("boards.yaml", include_str!("../../deploy/examples/boards.yaml")),
+        ("agents.yaml", include_str!("../../deploy/examples/agents.yaml")),
+    ] {
+        rig.write(name, text);
+    }
+    let applied = rig.ok("apply -f DIR").await;
+    assert_eq!(applied.lines().filter(|line| line.ends_with(" created")).count(), 9, "{applied}");
+    assert!(applied.contains("agent.muster.dev/devops-engineer created\n"), "{applied}");
+}
