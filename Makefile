@@ -3,13 +3,16 @@ SHELL := /bin/bash
 CARGO := cargo
 MUSL := $(shell uname -m)-unknown-linux-musl
 
-.PHONY: help demo test check test-long fuzz bench parts crds image clean
+.PHONY: help demo demo-cluster test check test-long fuzz bench parts crds image clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
-demo: ## Run the main job on a real control plane and a real gateway (KEEP=1 leaves it up)
-	@scripts/demo
+demo: ## Run the main job in one process, without a cluster, on a real gateway (KEEP=1 leaves it up)
+	@scripts/demo embedded
+
+demo-cluster: ## Run the main job on a real control plane and a real gateway, with kubectl (KEEP=1 leaves it up)
+	@scripts/demo cluster
 
 test: ## Run every check and every test, on real parts too
 	@scripts/test

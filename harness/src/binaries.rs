@@ -6,27 +6,42 @@ use std::sync::OnceLock;
 
 use super::Failure;
 
-/// Paths of the control plane and of the pinned gateway.
+/// The binaries of the control plane.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     controlplane: PathBuf,
-    openclaw: PathBuf,
 }
 
-static BINARIES: OnceLock<Result<Binaries, String>> = OnceLock::new();
+/// A path that `scripts/parts` printed, found once in a process.
+type Found = OnceLock<Result<PathBuf, String>>;
+
+static CONTROLPLANE: Found = OnceLock::new();
+static OPENCLAW: Found = OnceLock::new();
+
+/// Runs `scripts/parts` for one part, once in a process. `scripts/demo` has run it already, and sets its lines in the environment.
+fn find_once(found: &Found, part: &str, key: &str) -> Result<PathBuf, Failure> {
+    let run = || match std::env::var_os(key) {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => script(&[part]).and_then(|text| path(&text, key)).map_err(|e| e.to_string()),
+    };
+    found.get_or_init(run).clone().map_err(Failure::from)
+}
 
 impl Binaries {
-    /// Runs `scripts/parts`, which prepares and verifies the binaries, once in a process.
+    /// Runs `scripts/parts`, which builds and verifies the control plane, once in a process.
     ///
     /// # Errors
     /// The script's error.
-    pub fn prepare() -> Result<Self, Failure> {
-        BINARIES.get_or_init(|| Self::run().map_err(|e| e.to_string())).clone().map_err(Failure::from)
+    pub fn control_plane() -> Result<Self, Failure> {
+        Ok(Self { controlplane: find_once(&CONTROLPLANE, "controlplane", "MUSTER_CONTROLPLANE")? })
     }
 
-    fn run() -> Result<Self, Failure> {
-        let text = script(&["controlplane", "gateway"])?;
-        Ok(Self { controlplane: path(&text, "MUSTER_CONTROLPLANE")?, openclaw: path(&text, "MUSTER_OPENCLAW")? })
+    /// Runs `scripts/parts`, which installs and verifies the newest `OpenClaw` and its Node, once in a process. Returns their directory.
+    ///
+    /// # Errors
+    /// The script's error.
+    pub fn openclaw() -> Result<PathBuf, Failure> {
+        find_once(&OPENCLAW, "gateway", "MUSTER_OPENCLAW")
     }
 
     /// Runs `scripts/parts` for a gateway version, pinned or not, and returns its directory.
@@ -59,12 +74,6 @@ impl Binaries {
     pub fn kubernetes(&self, name: &str) -> PathBuf {
         let given = std::env::var_os("KUBEBUILDER_ASSETS").map(|dir| PathBuf::from(dir).join(name));
         given.filter(|path| path.is_file()).unwrap_or_else(|| self.controlplane.join(name))
-    }
-
-    /// The directory in which `OpenClaw` and its Node are installed.
-    #[must_use]
-    pub fn openclaw(&self) -> &Path {
-        &self.openclaw
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::binaries::Binaries;
-use super::kubectl::Kubectl;
+use super::kube_command::KubeCommand;
 use super::process::Process;
 use super::{Failure, free_port, on_free_ports};
 
@@ -31,7 +31,7 @@ pub struct ControlPlane {
     port: u16,
     dir: TempDir,
     /// kubectl with the administrator's token.
-    pub kubectl: Kubectl,
+    pub kubectl: KubeCommand,
 }
 
 impl ControlPlane {
@@ -44,14 +44,14 @@ impl ControlPlane {
     }
 
     async fn try_start() -> Result<Self, Failure> {
-        let binaries = Binaries::prepare()?;
+        let binaries = Binaries::control_plane()?;
         let dir = tempfile::Builder::new().prefix("muster-controlplane-").tempdir()?;
         std::fs::write(dir.path().join("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n"))?;
         let (etcd_port, port) = (free_port()?, free_port()?);
         let mut etcd = etcd(&binaries, dir.path(), etcd_port)?;
         let mut api_server = api_server(&binaries, dir.path(), etcd_port, port)?;
         let kubeconfig = write_kubeconfig(dir.path(), "admin", port, ADMIN_TOKEN)?;
-        let kubectl = Kubectl::new(binaries.kubernetes("kubectl"), kubeconfig.clone());
+        let kubectl = KubeCommand::new(binaries.kubernetes("kubectl"), kubeconfig.clone());
         let ready = api_server.ready("the API server to be ready", READY_TIMEOUT, async || {
             kubectl.run(&["get", "--raw", "/readyz"]).await.map_err(|e| e.to_string())
         });
@@ -126,8 +126,8 @@ impl ControlPlane {
 
     /// kubectl with this kubeconfig.
     #[must_use]
-    pub fn kubectl_as(&self, kubeconfig: PathBuf) -> Kubectl {
-        Kubectl::new(self.binaries.kubernetes("kubectl"), kubeconfig)
+    pub fn kubectl_as(&self, kubeconfig: PathBuf) -> KubeCommand {
+        KubeCommand::new(self.binaries.kubernetes("kubectl"), kubeconfig)
     }
 }
 

@@ -71,7 +71,7 @@ impl OpenClaw {
     /// # Errors
     /// The gateway did not start. The error has the end of its log.
     pub async fn start_with(model: &str, token: &str) -> Result<Self, Failure> {
-        let install_dir = Binaries::prepare()?.openclaw().to_owned();
+        let install_dir = Binaries::openclaw()?;
         Self::start_from(install_dir, model, AuthMode::Token, token).await
     }
 
@@ -160,7 +160,7 @@ impl OpenClaw {
         for path in folders.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|path| path.is_dir()) {
             std::fs::remove_dir_all(path)?;
         }
-        Binaries::prepare()?.openclaw().clone_into(&mut self.install_dir);
+        self.install_dir = Binaries::openclaw()?;
         self.boot().await
     }
 

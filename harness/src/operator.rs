@@ -1,4 +1,4 @@
-//! The operator as a process, with the `ServiceAccount` of `deploy/`.
+//! The operator as a process: on a cluster with the `ServiceAccount` of `deploy/`, or without a cluster.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::Failure;
 use super::control_plane::ControlPlane;
+use super::kube_command::KubeCommand;
 use super::process::{Process, read};
 
 /// Time that Kubernetes gives a pod to end.
@@ -62,10 +63,18 @@ impl ListenAddresses {
 #[derive(Debug)]
 struct StartConfig {
     binary: PathBuf,
-    kubeconfig: PathBuf,
+    kubernetes: Kubernetes,
     environment: Vec<(&'static str, OsString)>,
-    token: String,
     dir: TempDir,
+}
+
+/// Where the operator keeps its objects.
+#[derive(Debug)]
+enum Kubernetes {
+    /// On a cluster, with a token of the operator's account in the kubeconfig.
+    Cluster { kubeconfig: PathBuf, token: String },
+    /// In a directory of its own: `muster run --embedded`.
+    Embedded { directory: PathBuf },
 }
 
 impl Operator {
@@ -95,9 +104,23 @@ impl Operator {
         cluster: &ControlPlane,
         environment: Vec<(&'static str, OsString)>,
     ) -> Result<Self, Failure> {
-        let (token, kubeconfig) = account(cluster).await?;
-        let dir = tempfile::Builder::new().prefix("muster-operator-").tempdir()?;
-        let start_config = StartConfig { binary: binary.to_owned(), kubeconfig, environment, token, dir };
+        let kubernetes = account(cluster).await?;
+        Self::start_anywhere(StartConfig { binary: binary.to_owned(), kubernetes, environment, dir: directory()? })
+            .await
+    }
+
+    /// Starts `binary` without a cluster, in a new directory.
+    ///
+    /// # Errors
+    /// The operator did not become ready. The error has the end of its log.
+    pub async fn start_embedded(binary: &Path) -> Result<Self, Failure> {
+        let dir = directory()?;
+        // The operator makes this directory.
+        let kubernetes = Kubernetes::Embedded { directory: dir.path().join("muster") };
+        Self::start_anywhere(StartConfig { binary: binary.to_owned(), kubernetes, environment: Vec::new(), dir }).await
+    }
+
+    async fn start_anywhere(start_config: StartConfig) -> Result<Self, Failure> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (process, addresses) = start_config.run(ListenAddresses { api: any, probes: any, metrics: any }).await?;
         Ok(Self { process, addresses, start_config })
@@ -118,7 +141,7 @@ impl Operator {
     /// # Errors
     /// The account has no token, or the operator did not become ready.
     pub async fn restart_reinstalled(&mut self, cluster: &ControlPlane) -> Result<(), Failure> {
-        (self.start_config.token, self.start_config.kubeconfig) = account(cluster).await?;
+        self.start_config.kubernetes = account(cluster).await?;
         self.restart().await
     }
 
@@ -148,10 +171,19 @@ impl Operator {
         format!("http://{}", self.addresses.api)
     }
 
-    /// The operator's own Kubernetes token.
+    /// The operator's own Kubernetes token. Empty without a cluster: the operator then needs no token.
     #[must_use]
     pub fn token(&self) -> &str {
-        &self.start_config.token
+        match &self.start_config.kubernetes {
+            Kubernetes::Cluster { token, .. } => token,
+            Kubernetes::Embedded { .. } => "",
+        }
+    }
+
+    /// The commands of `muster`, with the operator's kubeconfig: without a cluster, the one of the administrator.
+    #[must_use]
+    pub fn muster(&self) -> KubeCommand {
+        KubeCommand::new(self.start_config.binary.clone(), self.start_config.kubernetes.kubeconfig())
     }
 
     /// The addresses that the operator listens on.
@@ -192,17 +224,39 @@ impl Operator {
 }
 
 /// A new token of the account `muster-system/muster`, and a kubeconfig with it.
-async fn account(cluster: &ControlPlane) -> Result<(String, PathBuf), Failure> {
+async fn account(cluster: &ControlPlane) -> Result<Kubernetes, Failure> {
     let create = ["create", "token", "muster", "--namespace=muster-system", "--duration=24h"];
     let token = cluster.kubectl.run(&create).await?.trim().to_owned();
-    let kubeconfig = cluster.kubeconfig("operator", &token)?;
-    Ok((token, kubeconfig))
+    Ok(Kubernetes::Cluster { kubeconfig: cluster.kubeconfig("operator", &token)?, token })
+}
+
+fn directory() -> std::io::Result<TempDir> {
+    tempfile::Builder::new().prefix("muster-operator-").tempdir()
+}
+
+impl Kubernetes {
+    fn kubeconfig(&self) -> PathBuf {
+        match self {
+            Self::Cluster { kubeconfig, .. } => kubeconfig.clone(),
+            Self::Embedded { directory } => directory.join("kubeconfig"),
+        }
+    }
+
+    fn add_arguments(&self, command: &mut Command) {
+        match self {
+            Self::Cluster { kubeconfig, .. } => command.arg("--kubeconfig").arg(kubeconfig),
+            Self::Embedded { directory } => {
+                command.arg("--embedded").arg(directory).args(["--embedded-addr", "127.0.0.1:0"])
+            }
+        };
+    }
 }
 
 impl StartConfig {
     fn spawn(&self, at: ListenAddresses) -> Result<Process, Failure> {
         let mut command = Command::new(&self.binary);
-        command.arg("run").arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg("run");
+        self.kubernetes.add_arguments(&mut command);
         for (flag, address) in [("--api-addr", at.api), ("--probe-addr", at.probes), ("--metrics-addr", at.metrics)] {
             command.args([flag, &address.to_string()]);
         }

@@ -35,7 +35,7 @@ impl RemoteOpenClaw {
     /// # Errors
     /// The gateway did not start, with the end of its log; or the system allows no network namespace.
     pub async fn start() -> Result<Self, Failure> {
-        let install_dir = Binaries::prepare()?.openclaw().to_owned();
+        let install_dir = Binaries::openclaw()?;
         let home = tempfile::Builder::new().prefix("muster-remote-").tempdir()?;
         let state = home.path().join(".openclaw");
         std::fs::create_dir(&state)?;

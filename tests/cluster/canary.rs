@@ -11,7 +11,7 @@ use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
 use kube::{Client, Config};
 use muster::api::keys;
-use muster_harness::{Canary, ControlPlane, Failure, Kubectl, ListenAddresses, Operator, until};
+use muster_harness::{Canary, ControlPlane, Failure, KubeCommand, ListenAddresses, Operator, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -174,7 +174,7 @@ async fn follow_stream(look: Look) {
 /// Creates a token of an account. The canary knows the token.
 pub(crate) async fn account_token(
     canary: &Canary,
-    kubectl: &Kubectl,
+    kubectl: &KubeCommand,
     namespace: &str,
     account: &str,
 ) -> Result<String, Failure> {

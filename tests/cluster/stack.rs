@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use muster::openclaw::model::ConnectionState;
 use muster::openclaw::{Auth, ConnectionSettings, DeviceKey, GatewayClient, Network, Trust};
-use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, Output, ScriptedModel, until};
+use muster_harness::{ControlPlane, Failure, KubeCommand, OpenClaw, Operator, Output, ScriptedModel, until};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -144,7 +144,7 @@ pub(crate) fn unwoken(name: &str) -> Value {
 /// A namespace.
 pub(crate) struct Fleet {
     pub(crate) namespace: String,
-    kubectl: Kubectl,
+    kubectl: KubeCommand,
     look: Look,
 }
 

@@ -1,4 +1,4 @@
-//! Runs kubectl as a process.
+//! Runs a command that reaches an API server by a kubeconfig: kubectl, or `muster` itself.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,9 +8,9 @@ use tokio::process::Command;
 
 use super::Failure;
 
-/// kubectl with one kubeconfig.
+/// kubectl or `muster`, with one kubeconfig.
 #[derive(Clone, Debug)]
-pub struct Kubectl {
+pub struct KubeCommand {
     binary: PathBuf,
     kubeconfig: PathBuf,
 }
@@ -26,7 +26,7 @@ pub struct Output {
     pub stderr: String,
 }
 
-impl Kubectl {
+impl KubeCommand {
     pub(crate) fn new(binary: PathBuf, kubeconfig: PathBuf) -> Self {
         Self { binary, kubeconfig }
     }
@@ -37,11 +37,11 @@ impl Kubectl {
         &self.kubeconfig
     }
 
-    /// Runs kubectl in the root of the checkout, with `stdin` as its input, and returns its output whatever the exit
+    /// Runs the command in the root of the checkout, with `stdin` as its input, and returns its output whatever the exit
     /// status.
     ///
     /// # Errors
-    /// kubectl could not be started.
+    /// The command could not be started.
     pub async fn try_run(&self, args: &[&str], stdin: &str) -> Result<Output, Failure> {
         let mut child = Command::new(&self.binary)
             .args(args)
@@ -60,10 +60,10 @@ impl Kubectl {
         Ok(Output { ok: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) })
     }
 
-    /// Runs kubectl and returns its standard output.
+    /// Runs the command and returns its standard output.
     ///
     /// # Errors
-    /// The exit status is not 0. The error has kubectl's output.
+    /// The exit status is not 0. The error has the command's output.
     pub async fn run(&self, args: &[&str]) -> Result<String, Failure> {
         self.run_with(args, "").await
     }
@@ -71,7 +71,7 @@ impl Kubectl {
     /// Applies manifests.
     ///
     /// # Errors
-    /// The exit status is not 0. The error has kubectl's output.
+    /// The exit status is not 0. The error has the command's output.
     pub async fn apply(&self, manifests: &str) -> Result<String, Failure> {
         self.run_with(&["apply", "-f", "-"], manifests).await
     }
@@ -81,6 +81,7 @@ impl Kubectl {
         if output.ok {
             return Ok(output.stdout);
         }
-        Err(format!("kubectl {}: {}{}", args.join(" "), output.stdout, output.stderr).into())
+        let name = self.binary.file_name().unwrap_or_default().display();
+        Err(format!("{name} {}: {}{}", args.join(" "), output.stdout, output.stderr).into())
     }
 }
