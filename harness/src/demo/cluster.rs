@@ -8,7 +8,7 @@ use crate::examples::{self, NAMESPACE, TIMEOUT};
 use crate::progress::Progress;
 
 /// Everything that the demo starts. The fields drop in this order.
-pub(crate) struct RunningDemo {
+pub(crate) struct ClusterDemo {
     _operator: Operator,
     _cluster: ControlPlane,
     _gateway: OpenClaw,
@@ -16,7 +16,7 @@ pub(crate) struct RunningDemo {
 }
 
 /// Starts everything, and waits until the examples are Ready and one agent has checked in.
-pub(crate) async fn bring_up(progress: &Progress, binary: &Path) -> Result<RunningDemo, Failure> {
+pub(crate) async fn bring_up(progress: &Progress, binary: &Path) -> Result<ClusterDemo, Failure> {
     tokio::task::spawn_blocking(|| Binaries::control_plane().and(Binaries::openclaw())).await??;
     progress.step("starting the control plane and the gateway side by side");
     let model = ScriptedModel::start().await?;
@@ -53,7 +53,7 @@ pub(crate) async fn bring_up(progress: &Progress, binary: &Path) -> Result<Runni
     progress.step(&format!("agent {agent} was woken, read its files and checked in by itself"));
     print_result(&cluster, &gateway, &agent).await?;
     print_hints(&cluster.kubectl, &gateway, &operator, &agent);
-    Ok(RunningDemo { _operator: operator, _cluster: cluster, _gateway: gateway, _model: model })
+    Ok(ClusterDemo { _operator: operator, _cluster: cluster, _gateway: gateway, _model: model })
 }
 
 /// Applies the examples with the demo's ports.

@@ -15,7 +15,7 @@ use crate::progress::Progress;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Everything that the demo starts. The fields drop in this order.
-pub(crate) struct RunningDemo {
+pub(crate) struct EmbeddedDemo {
     _operator: Operator,
     _gateway: OpenClaw,
     _model: ScriptedModel,
@@ -23,7 +23,7 @@ pub(crate) struct RunningDemo {
 }
 
 /// Starts everything, and waits until the examples are Ready and one agent has checked in.
-pub(crate) async fn bring_up(progress: &Progress, binary: &Path) -> Result<RunningDemo, Failure> {
+pub(crate) async fn bring_up(progress: &Progress, binary: &Path) -> Result<EmbeddedDemo, Failure> {
     tokio::task::spawn_blocking(Binaries::openclaw).await??;
     progress.step("starting the operator and a real OpenClaw gateway side by side");
     let model = ScriptedModel::start().await?;
@@ -52,7 +52,7 @@ pub(crate) async fn bring_up(progress: &Progress, binary: &Path) -> Result<Runni
     progress.step(&format!("agent {agent} was woken, read its files and checked in by itself"));
     print_result(&muster, &gateway, &agent).await?;
     print_hints(&muster, binary, &gateway, &operator, &agent);
-    Ok(RunningDemo { _operator: operator, _gateway: gateway, _model: model, _manifests: manifests })
+    Ok(EmbeddedDemo { _operator: operator, _gateway: gateway, _model: model, _manifests: manifests })
 }
 
 /// Prints a command and its output.
