@@ -124,6 +124,37 @@ async fn a_gateway_whose_scheduler_is_off_makes_no_agent_offline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_changed_agent_without_due_calls_is_offline_only_when_it_does_not_answer_the_wake() {
+    for answers in [true, false] {
+        let (mut rig, gateway, _) = idle_agent(Profile::v2026_9_6(), json!({})).await;
+        gateway.edit_config(|config| config["cron"] = json!({ "enabled": false }));
+        rig.until("the reason", |rig| heartbeat(rig).1 == "HeartbeatsOff").await;
+        run_long(&mut rig, Duration::from_hours(1)).await;
+        let woken = gateway.chats().len();
+        rig.agent("one", json!({ "boardRef": { "name": "ops" }, "emoji": "🦊" }));
+        let is_online = |rig: &Rig| assert_ne!(phase(rig), Some(Phase::Offline), "{:?}", checked_in(rig));
+        rig.until("the wake", |rig| {
+            is_online(rig);
+            gateway.chats().len() > woken && rig.status("one").wake.unwrap().answered_at.is_none()
+        })
+        .await;
+        is_online(&rig);
+        if answers {
+            check_in(&rig);
+            rig.until("the answer", |rig| {
+                is_online(rig);
+                rig.status("one").wake.unwrap().answered_at.is_some()
+            })
+            .await;
+            assert_neither_offline_nor_woken(&mut rig, &gateway, Duration::from_hours(1)).await;
+        } else {
+            rig.until("the end of the wait", |rig| phase(rig) == Some(Phase::Offline)).await;
+            assert_eq!(checked_in(&rig).1, "DeadlineExceeded");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gateway_without_heartbeat_jobs_runs_heartbeats_although_its_scheduler_is_off() {
     let (mut rig, gateway, _) = idle_agent(Profile::v2026_7_1(), json!({})).await;
     gateway.edit_config(|config| config["cron"] = json!({ "enabled": false }));

@@ -303,8 +303,10 @@ fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> 
         return say(Reason::Suspended, "the agent is suspended, and Muster neither wakes it nor expects a check-in");
     }
     let decision = wake::decide(desired, new.wake.as_ref(), &liveness, now);
-    // While no call is due, only the answer to a wake shows whether the agent is online.
-    let unanswered = !liveness.expects_calls(desired) && decision != WakeDecision::Nothing;
+    // While no call is due, only the answer to a wake shows whether the agent is online. A new wake, for a changed spec for example, has
+    // until its deadline.
+    let is_in_time = decision == WakeDecision::Nothing || liveness.checked_in && decision.is_open();
+    let unanswered = !liveness.expects_calls(desired) && !is_in_time;
     if liveness.is_fresh(desired, now) && !unanswered {
         let message = if liveness.is_silent(desired, now) {
             "a run of the agent goes on; silence counts from the end of the run"

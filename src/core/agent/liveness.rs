@@ -23,7 +23,7 @@ pub struct Liveness {
     /// The time of its last call to Muster's API.
     pub last_seen: Option<Timestamp>,
     /// Whether the condition CheckedIn is true.
-    checked_in: bool,
+    pub(super) checked_in: bool,
     /// The start of the first and of the last run that goes on.
     running: Option<(Timestamp, Timestamp)>,
     /// Start and end of the run that ended last.

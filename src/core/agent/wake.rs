@@ -50,6 +50,17 @@ pub enum WakeDecision {
     OverBudget(Timestamp),
 }
 
+impl WakeDecision {
+    /// Whether an answer to a wake may still come in time.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::AwaitCheckIn(_) | Self::Send { .. } | Self::OutOfHours(_) | Self::Busy(_) => true,
+            Self::Nothing | Self::RetryAt(_) | Self::Exhausted(_) | Self::OverBudget(_) => false,
+        }
+    }
+}
+
 /// Decides about a wake.
 ///
 /// # Guarantees
