@@ -110,6 +110,10 @@ pub struct Profile {
     pub heals_broken_config: bool,
     /// Whether a deletion keeps a workspace that is, contains or is within the workspace of another agent, without a report.
     pub keeps_shared_workspaces: bool,
+    /// Whether a write is rejected that makes a config of 512 bytes or more less than half as long.
+    pub rejects_size_drops: bool,
+    /// The length of the parts of openclaw.json that the simulator does not hold, in bytes.
+    pub other_config_bytes: usize,
     /// The time after a write in which a second write undoes the first one without an error.
     pub loses_writes: Option<Duration>,
     /// The number of `config.patch` calls that one client may send in a window.
@@ -220,6 +224,8 @@ impl Profile {
             closes_deleted_ids: true,
             keeps_shared_workspaces: true,
             heals_broken_config: false,
+            rejects_size_drops: true,
+            other_config_bytes: 2_000,
             loses_writes: None,
             patch_budget: 30,
             patch_window: Duration::from_mins(1),
@@ -301,6 +307,7 @@ impl Profile {
             closes_deleted_ids: false,
             keeps_shared_workspaces: false,
             heals_broken_config: true,
+            rejects_size_drops: false,
             loses_writes: Some(Duration::from_secs(1)),
             latency: Arc::new(latency_3_2),
             visibility: Arc::new(|_| Duration::from_millis(550)),

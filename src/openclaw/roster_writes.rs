@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::channel::CONFIG_WRITE_TIMEOUT;
 use super::client::GatewayClient;
+use super::config_writer::config_patch::shortened;
 use super::link::GatewayLink;
 use super::model::deletion::RawDeleted;
 use super::model::{CallError, Deleted, Inventory, WriteRefusal};
@@ -58,6 +59,16 @@ impl GatewayClient {
         self.in_turn(|link| async move { link.delete(&agent_id, delete_files).await }).await
     }
 
+    /// Shortens the entry of an agent that is about to be deleted: a gateway deletes no agent whose entry is more than half of its
+    /// config (`docs/gateway-facts.md#rejected-config-writes`).
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn entry_shorten(&self, agent_id: &str) -> Result<(), CallError> {
+        let agent_id = agent_id.to_owned();
+        self.in_turn(|link| async move { link.shorten(&agent_id).await }).await
+    }
+
     /// Runs a write in its turn.
     async fn in_turn<T, F>(&self, write: impl FnOnce(Arc<GatewayLink>) -> F) -> Result<T, CallError>
     where
@@ -102,6 +113,16 @@ impl GatewayLink {
             Err(error) if error.is_not_found() => self.confirm_absent(agent_id, resynced),
             Err(error) => Err(error),
         }
+    }
+
+    async fn shorten(&self, agent_id: &str) -> Result<(), CallError> {
+        let inventory = self.view.inventory.borrow().clone();
+        let patch = inventory.and_then(|inventory| Some((shortened(&inventory, agent_id)?, inventory)));
+        let Some((patch, inventory)) = patch else { return Ok(()) };
+        let params = json!({ "raw": patch.to_string(), "baseHash": inventory.config_hash });
+        let result = self.call("config.patch", params, CONFIG_WRITE_TIMEOUT).await;
+        self.resync().await;
+        result.map(drop)
     }
 
     /// Whether the last read of the config has an entry with this id.

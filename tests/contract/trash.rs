@@ -1,4 +1,5 @@
-//! What a gateway does not remove: files that it cannot move to its trash, the folder of another agent, its only agent.
+//! What a gateway does not remove: files that it cannot move to its trash, the folder of another agent, its only agent, an agent that is
+//! most of its config.
 
 use libtest_mimic::Trial;
 use muster::openclaw::model::{AgentEntry, Deleted, Leftovers};
@@ -15,6 +16,7 @@ const NAME: &str = "leftovers_of_a_deletion_are_reported_and_a_later_deletion_re
 const KEPT: &str = "a_folder_around_the_folder_of_another_agent_is_kept_without_a_report";
 const TAKEN: &str = "a_folder_goes_to_the_trash_with_the_folder_of_another_agent";
 const ONLY: &str = "the_only_configured_agent_is_not_deleted";
+const LONG: &str = "an_agent_that_is_most_of_the_config_is_deleted_only_after_its_entry_is_shorter";
 
 /// The tests of one version that share a gateway with other tests. 2026.3.2 keeps no folder of another agent.
 pub(crate) fn tests(version: &str) -> Vec<(&'static str, Test)> {
@@ -39,11 +41,21 @@ pub(crate) fn trials(run: &Run) -> Vec<Trial> {
     let only = [
         run.simulated(format!("simulator {NEWEST}: {ONLY}"), || async {
             let simulator = Simulator::new(Profile::v2026_9_6().with_token("token"));
-            simulator.write_config(only_agent());
+            simulator.write_config(one_agent());
             check_only(&Subject::simulated(simulator).await?).await
         }),
+        run.simulated(format!("simulator {NEWEST}: {LONG}"), || async {
+            let profile = Profile { other_config_bytes: 0, ..Profile::v2026_9_6().with_token("token") };
+            let simulator = Simulator::new(profile);
+            simulator.write_config(one_agent());
+            check_long(&Subject::simulated(simulator).await?).await
+        }),
+        run.real(format!("OpenClaw {NEWEST}: {LONG}"), || async {
+            let gateway = OpenClaw::start_configured(NEWEST, &one_agent().to_string()).await?;
+            check_long(&Subject::real(&gateway).await?).await
+        }),
         run.real(format!("OpenClaw {NEWEST}: {ONLY}"), || async {
-            let gateway = OpenClaw::start_configured(NEWEST, &only_agent().to_string()).await?;
+            let gateway = OpenClaw::start_configured(NEWEST, &one_agent().to_string()).await?;
             check_only(&Subject::real(&gateway).await?).await
         }),
     ];
@@ -51,7 +63,7 @@ pub(crate) fn trials(run: &Run) -> Vec<Trial> {
 }
 
 /// A config with one agent.
-fn only_agent() -> Value {
+fn one_agent() -> Value {
     let entries = json!({ "solo": { "workspace": "~/workspaces/solo" } });
     json!({ "gateway": { "mode": "local" }, "agents": { "ownership": "explicit", "entries": entries } })
 }
@@ -83,6 +95,20 @@ async fn check_kept(gateway: &Subject, name: &str) -> Result<(), Failure> {
     } else {
         assert!(memory.is_none(), "the folder of the other agent is gone too");
     }
+    Ok(())
+}
+
+/// An agent whose entry is most of the config, but not more than three quarters of it.
+async fn check_long(gateway: &Subject) -> Result<(), Failure> {
+    let mut entry = new_entry();
+    entry.heartbeat.prompt = Some("Check in once. ".repeat(15));
+    gateway.register(std::slice::from_ref(&entry)).await?;
+    let error = gateway.client.agent_delete(&entry.id, true).await.unwrap_err();
+    assert!(error.is_size_drop() && !error.is_transient(), "{error}");
+    assert!(gateway.inventory().await?.agents.contains_key(&entry.id), "the agent stays");
+    gateway.client.entry_shorten(&entry.id).await?;
+    let deleted = gateway.client.agent_delete(&entry.id, true).await?;
+    assert!(matches!(deleted, Deleted::Removed(removal) if removal.left.is_empty()));
     Ok(())
 }
 

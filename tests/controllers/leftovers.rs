@@ -288,3 +288,51 @@ async fn no_deletion_policy_leaves_a_valid_token() {
         assert!(!accepted_hashes(&rig).contains(&sha256_hex(&old)), "{policy}");
     }
 }
+
+/// A gateway whose config is hardly more than the entries of two agents of Muster.
+fn with_small_config(rig_profile: Profile) -> Profile {
+    Profile { other_config_bytes: 0, ..rig_profile }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_entry_is_most_of_the_config_is_deleted_after_its_entry_is_shorter() {
+    let (mut rig, gateway) = Rig::with(with_small_config(Profile::v2026_9_6()));
+    rig.board("ops");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "heartbeat": { "prompt": "Check in. ".repeat(60) } }));
+    rig.until_ready().await;
+    let (id, workspace) = (rig.agent_id("one"), rig.status("one").workspace_path.unwrap());
+    rig.delete::<Agent>("one");
+    rig.until("the deletion to finish", is_gone).await;
+    assert!(!gateway.agents().contains_key(&id) && gateway.workspace(&workspace).is_empty());
+    let rejected = gateway.calls().into_iter().filter(|call| call.method == "agents.delete").count();
+    assert_eq!(rejected, 2, "the gateway rejected the first deletion");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_too_long_to_be_removed_names_the_guard_and_the_way_out() {
+    let (mut rig, gateway) = Rig::with(with_small_config(Profile::v2026_9_6()));
+    rig.board("ops");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "heartbeat": { "prompt": "Check in. ".repeat(300) } }));
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    let message = until_waiting(&mut rig, "DeletionBlocked").await;
+    for words in ["size-drop:", "less than half as long", "openclaw.json", &id, "spec.deletionPolicy to Orphan"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    assert_is_patient(&rig).await;
+    gateway.edit_config(|config| drop(config["agents"]["entries"].as_object_mut().unwrap().remove(&id)));
+    rig.until("the deletion to finish", is_gone).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_entry_of_an_adopted_agent_is_not_shortened() {
+    let (mut rig, gateway) = Rig::with(with_small_config(Profile::v2026_9_6()));
+    let theirs = json!({ "name": "Desk", "workspace": "/w/desk", "heartbeat": { "prompt": "Look. ".repeat(200) } });
+    gateway.edit_config(|config| config["agents"]["entries"]["desk"] = theirs.clone());
+    rig.board("ops");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "agentId": "desk", "adoptionPolicy": "IfExists" }));
+    rig.until_ready().await;
+    until_waiting(&mut rig, "DeletionBlocked").await;
+    assert_eq!(gateway.agents()["desk"]["heartbeat"]["prompt"], theirs["heartbeat"]["prompt"]);
+    let_go(&mut rig, "Orphan").await;
+}

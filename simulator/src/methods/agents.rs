@@ -222,6 +222,9 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Me
         )));
     }
     world.claim_config(ConfigWrite::Delete)?;
+    let mut without = world.config.document.value.clone();
+    roster::remove(&mut without, world.profile.roster, &id);
+    world.check_size(&without)?;
     world.journalled_delete.take_if(|(agent, _)| *agent == id);
     let shape = world.profile.roster;
     world.write(|document| roster::remove(document, shape, &id));

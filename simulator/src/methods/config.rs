@@ -55,6 +55,7 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Met
     world.claim_config(ConfigWrite::Patch)?;
     refuse_dropped_agents(world, &new)?;
     rules::check(&new, &profile)?;
+    world.check_size(&new)?;
     let changed = merge::changed_paths(&old.value, &new);
     world.replace(|base| if Arc::ptr_eq(base, &old) { new } else { merge(base) });
     let mut payload = json!({

@@ -2,6 +2,7 @@
 
 pub(crate) mod auth_failures;
 pub(crate) mod call_log;
+mod config_writes;
 pub(crate) mod connections;
 pub(crate) mod cron;
 pub(crate) mod devices;

@@ -110,8 +110,18 @@ async fn remove(handle: &GatewayHandle, binding: &Binding, delete_files: bool) -
     let id = binding.identity.agent_id.as_str();
     let client = handle.client();
     client.withdraw(id);
-    let deleted =
-        client.agent_delete(id, delete_files).await.map_err(|e| ReconcileError::gateway("to remove the agent", &e))?;
+    let deleted = match client.agent_delete(id, delete_files).await {
+        Err(error) if error.is_size_drop() && !binding.adopted => {
+            info!(agent.id = id, %error, "the entry is shortened, so that the gateway deletes the agent");
+            match client.entry_shorten(id).await {
+                Err(error) if error.is_size_drop() => Err(error),
+                Err(error) => return Err(ReconcileError::gateway("to shorten the entry of the agent", &error)),
+                Ok(()) => client.agent_delete(id, delete_files).await,
+            }
+        }
+        result => result,
+    };
+    let deleted = deleted.map_err(|error| removal::refused(id, &error))?;
     // From 2026.8.1 on the gateway deletes the session with the agent.
     let keeps_session = |inventory: &Inventory| inventory.capabilities.main_session_delete;
     if client.inventory().borrow().as_deref().is_none_or(keeps_session) {

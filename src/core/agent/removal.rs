@@ -2,7 +2,9 @@
 
 use super::binding::Binding;
 use super::leftovers::is_workspace;
-use crate::openclaw::model::Removal;
+use crate::api::Reason;
+use crate::core::error::ReconcileError;
+use crate::openclaw::model::{CallError, Removal};
 
 /// The part of the documentation about a folder in the trash.
 const HOW: &str = "docs/operations.md#bring-back-a-deleted-agents-memory says how to bring it back";
@@ -48,6 +50,21 @@ pub(crate) fn message(binding: &Binding, removal: &Removal, delete_files: bool) 
         }
         None => Some(format!("{removed}, which did not find its folder {workspace}")),
     }
+}
+
+/// The error of a removal that the gateway refuses.
+///
+/// A gateway writes no config that becomes less than half as long, so that it deletes no agent whose entry is most of its config
+/// (`docs/gateway-facts.md#rejected-config-writes`).
+pub(crate) fn refused(agent_id: &str, error: &CallError) -> ReconcileError {
+    if !error.is_size_drop() {
+        return ReconcileError::gateway("to remove the agent", error);
+    }
+    let message = format!(
+        "the entry of the agent is most of the gateway's config, and the gateway writes no config that becomes less than half as long: {}; remove the entry of {agent_id:?} from agents in openclaw.json on the gateway's host, and Muster completes the removal, except for the folder",
+        error.message()
+    );
+    ReconcileError::permanent(Reason::GatewayError, message).with_code(error.code())
 }
 
 /// The message about an agent whose folder had to stay.

@@ -16,28 +16,63 @@ pub(crate) struct Patch {
     pub(crate) inventory: Arc<Inventory>,
 }
 
+/// The keys of an entry that a deletion needs: the folders of the agent. `default` marks the agent of other settings.
+const NEEDED_FOR_DELETION: [&str; 4] = ["id", "workspace", "agentDir", "default"];
+
 /// The merge patch: the differing keys of the entries, and the blocks by the ids of their agents.
 pub(crate) fn raw(inventory: &Inventory, entries: &[&AgentEntry], blocks: &BTreeMap<String, Value>) -> Value {
-    let patch =
-        |entry: &AgentEntry| -> Map<String, Value> { entry.patch(inventory.entry(&entry.id)).unwrap_or_default() };
+    let patch = |entry: &AgentEntry| entry.patch(inventory.entry(&entry.id)).unwrap_or_default();
+    patch_of(inventory, entries.iter().map(|entry| (entry.id.as_str(), patch(entry))).collect(), blocks)
+}
+
+/// The merge patch that shortens the entry of an agent that is about to be deleted; `None` if nothing can be left out.
+///
+/// The agent has no more heartbeats. Its `heartbeat` block stays, because a config without any block gives heartbeats to other agents
+/// (`docs/gateway-facts.md#heartbeats`).
+pub(crate) fn shortened(inventory: &Inventory, agent_id: &str) -> Option<Value> {
+    let entry = inventory.entry(agent_id)?;
+    let mut patch = Map::new();
+    for (key, value) in entry.iter().filter(|(key, _)| !NEEDED_FOR_DELETION.contains(&key.as_str())) {
+        let heartbeat = value.as_object().filter(|_| key == "heartbeat");
+        let Some(heartbeat) = heartbeat else {
+            patch.insert(key.clone(), Value::Null);
+            continue;
+        };
+        let rest = heartbeat.keys().filter(|key| *key != "every").map(|key| (key.clone(), Value::Null));
+        let block: Map<_, _> = rest.collect();
+        if !block.is_empty() {
+            let off = [("every".to_owned(), json!("0m"))];
+            patch.insert(key.clone(), Value::Object(block.into_iter().chain(off).collect()));
+        }
+    }
+    (!patch.is_empty()).then(|| patch_of(inventory, vec![(agent_id, patch)], &BTreeMap::new()))
+}
+
+/// The merge patch with these keys of entries by id.
+fn patch_of(
+    inventory: &Inventory,
+    entries: Vec<(&str, Map<String, Value>)>,
+    blocks: &BTreeMap<String, Value>,
+) -> Value {
     match inventory.capabilities.roster {
         RosterShape::Entries => {
-            let mut patches: Map<_, _> = entries.iter().map(|e| (e.id.clone(), Value::Object(patch(e)))).collect();
+            let is_first = !inventory.explicit_ownership && !entries.is_empty();
+            let mut patches: Map<_, _> =
+                entries.into_iter().map(|(id, patch)| (id.to_owned(), Value::Object(patch))).collect();
             shared_blocks::into_entries(&mut patches, blocks);
             let mut agents = json!({ "entries": patches });
             // Required with the first entry of a second agent. A repetition changes nothing.
-            if !inventory.explicit_ownership && !entries.is_empty() {
+            if is_first {
                 agents["ownership"] = json!("explicit");
             }
             json!({ "agents": agents })
         }
         RosterShape::List => {
-            let entry = |e: &&AgentEntry| {
-                let mut patch = patch(e);
-                patch.insert("id".into(), json!(e.id));
+            let entry = |(id, mut patch): (&str, Map<String, Value>)| {
+                patch.insert("id".into(), json!(id));
                 Value::Object(patch)
             };
-            let mut list: Vec<_> = unconfigured_agents(inventory).chain(entries.iter().map(entry)).collect();
+            let mut list: Vec<_> = unconfigured_agents(inventory).chain(entries.into_iter().map(entry)).collect();
             shared_blocks::into_list(&mut list, blocks);
             json!({ "agents": { "list": list } })
         }

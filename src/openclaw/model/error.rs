@@ -173,11 +173,12 @@ impl CallError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Gateway(error) => {
-                error.retryable
-                    || error.code == "UNAVAILABLE"
-                    || self.is_conflict()
-                    || self.is_not_found()
-                    || self.is_stale_config()
+                !self.is_rejected_write()
+                    && (error.retryable
+                        || error.code == "UNAVAILABLE"
+                        || self.is_conflict()
+                        || self.is_not_found()
+                        || self.is_stale_config())
             }
             Self::NotConnected
             | Self::Interrupted
@@ -194,7 +195,11 @@ impl CallError {
     #[must_use]
     pub fn outcome(&self) -> CallOutcome {
         match self {
-            Self::Gateway(error) if error.code == "UNAVAILABLE" && !error.message.starts_with("rate limit") => {
+            Self::Gateway(error)
+                if error.code == "UNAVAILABLE"
+                    && !error.message.starts_with("rate limit")
+                    && !self.is_rejected_write() =>
+            {
                 CallOutcome::Unknown
             }
             Self::Gateway(_)
@@ -230,6 +235,19 @@ impl CallError {
             UNWRITABLE_CONFIG.iter().any(|words| message.contains(words))
                 || is_file && UNWRITABLE_FILE.iter().any(|code| message.contains(code))
         })
+    }
+
+    /// Whether a guard of the gateway rejects the new content of its config. The same write is rejected again
+    /// (`docs/gateway-facts.md#rejected-config-writes`).
+    fn is_rejected_write(&self) -> bool {
+        self.gateway_message().is_some_and(|message| message.contains("Config write rejected: "))
+    }
+
+    /// Whether the gateway rejects a write because its config would become less than half as long
+    /// (`docs/gateway-facts.md#rejected-config-writes`).
+    #[must_use]
+    pub fn is_size_drop(&self) -> bool {
+        self.is_rejected_write() && self.gateway_message().is_some_and(is_size_drop)
     }
 
     /// Whether a workspace file changed since it was read.
@@ -316,6 +334,12 @@ impl CallError {
     }
 }
 
+/// Whether the message of a gateway names its guard against a config that becomes much shorter.
+#[must_use]
+pub fn is_size_drop(message: &str) -> bool {
+    message.contains("size-drop:")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,6 +362,18 @@ mod tests {
             assert!(error.is_unsafe_file() && !error.is_transient(), "{words}");
         }
         assert!(!gateway_error("INVALID_REQUEST", "unsupported file \"SOUL.md\"").is_unsafe_file());
+    }
+
+    #[test]
+    fn a_rejected_config_write_changed_nothing_and_is_rejected_again() {
+        let text = "Error: Config write rejected: /h/.openclaw/openclaw.json (size-drop:1160->480). Rejected payload saved to \
+                    /h/.openclaw/openclaw.json.rejected.2026-11-29T21-37-31-286Z.: code=CONFIG_WRITE_REJECTED";
+        let error = gateway_error("UNAVAILABLE", text);
+        assert!(error.is_size_drop() && !error.is_transient());
+        assert_eq!(error.outcome(), CallOutcome::NotApplied);
+        let other =
+            gateway_error("UNAVAILABLE", "Error: Config write rejected: /h/openclaw.json (gateway-mode-removed).");
+        assert!(!other.is_size_drop() && !other.is_transient());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use entry::{
     config_duration, same_path,
 };
 pub use env_refs::literal;
-pub use error::{CallError, CallOutcome};
+pub use error::{CallError, CallOutcome, is_size_drop};
 pub use file::{FileContent, FileInfo, UnlistedFile, WORKSPACE_FILES};
 pub use heartbeat_jobs::{HeartbeatHistory, HeartbeatJob, HeartbeatJobs, HeartbeatResult, JobOutcome, SkipReason};
 pub use hello::{Credential, Hello, Refusal, RefusalKind};
