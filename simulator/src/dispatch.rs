@@ -212,7 +212,8 @@ impl Gateway {
         if let FollowUp::CloseDevice(device) = &follow_up {
             world.connections.close_device(device, 4001, "device removed");
         }
-        if request.method == "config.patch" && follow_up == FollowUp::ApplyAfterReply {
+        let is_write = matches!(follow_up, FollowUp::ApplyBeforeReply | FollowUp::ApplyAfterReply);
+        if is_write && world.restarts_after(&request.method) {
             self.restart_later();
         }
     }

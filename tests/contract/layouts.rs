@@ -17,7 +17,6 @@ use crate::{NEWEST, SIMULATED, Test};
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 const NAME: &str =
     "the_entries_of_an_included_file_are_read_and_a_layout_that_cannot_be_written_is_known_before_a_write";
-const OFF: &str = "a_gateway_whose_reload_is_off_stores_writes_and_shows_what_waits_for_a_restart";
 const LIST: &str = "a_list_in_the_file_is_read_as_entries_and_converted_by_the_next_write";
 const LAYOUTS: [ConfigLayout; 3] =
     [ConfigLayout::IncludedAgents, ConfigLayout::IncludedRoster, ConfigLayout::IncludedRoot];
@@ -37,7 +36,7 @@ pub(crate) fn trials(run: &Run) -> Vec<Trial> {
             check_layouts(&Subject::simulated(Simulator::new(profile().with_token("token"))).await?).await
         })
     });
-    simulated.into_iter().chain([run.real(format!("OpenClaw {NEWEST}: {OFF}"), reload_off)]).collect()
+    simulated.into_iter().collect()
 }
 
 /// The gateway converts `agents.list` in memory, and in the file with its next write.
@@ -160,32 +159,5 @@ async fn refuses_a_write(gateway: &Subject, shape: RosterShape) -> Result<(), Fa
     let params = json!({ "raw": raw.to_string(), "baseHash": hash });
     let refused = gateway.request_once("config.patch", &params).await.unwrap_err().to_string();
     assert!(refused.contains("flatten $include-owned config") || refused.contains("rate limit"), "{refused}");
-    Ok(())
-}
-
-/// After a patch the gateway restarts itself; a creation waits for the next restart.
-async fn reload_off() -> Result<(), Failure> {
-    let model = ScriptedModel::start().await?;
-    let mut gateway = OpenClaw::start_version(NEWEST, model.url()).await?;
-    let mut config = gateway.config()?;
-    config["gateway"]["reload"] = json!({ "mode": "off" });
-    gateway.kill();
-    std::fs::write(gateway.home().join(".openclaw/openclaw.json"), config.to_string())?;
-    gateway.boot().await?;
-    let subject = Subject::real(&gateway).await?;
-    let (patched, created) = (new_entry(), new_entry());
-    subject.register(std::slice::from_ref(&patched)).await?;
-    subject.until("the patch to be applied", |seen| seen.settled && !seen.awaits_restart()).await?;
-    subject.client.agent_create(&created.id, &created.workspace).await?;
-    let is_stored = |seen: &Inventory| {
-        let row = seen.agents.get(&created.id);
-        seen.awaits_restart() && seen.stores_writes() && row.is_some_and(|row| row.entry.is_some() && !row.in_roster)
-    };
-    subject.until("the creation to wait for a restart", is_stored).await?;
-    gateway.kill();
-    gateway.boot().await?;
-    let is_served =
-        |seen: &Inventory| !seen.awaits_restart() && seen.agents.get(&created.id).is_some_and(|row| row.in_roster);
-    subject.until("the restart to apply the creation", is_served).await?;
     Ok(())
 }

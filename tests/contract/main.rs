@@ -8,6 +8,7 @@ mod layouts;
 mod mixed_profiles;
 mod password;
 mod raw_request;
+mod reload_modes;
 mod run;
 mod sessions;
 mod subject;
@@ -181,6 +182,7 @@ fn main() {
     }
     trials.extend(kills::trials(&run));
     trials.extend(heartbeats::trials(&run).into_iter().chain(layouts::trials(&run)));
+    trials.extend(reload_modes::trials(&run));
     trials.extend(password::trials(&run).into_iter().chain(trash::trials(&run)));
     for (version, profile) in SIMULATED.into_iter().chain(mixed_profiles::PROFILES) {
         for (name, test) in SUITE {

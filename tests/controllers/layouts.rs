@@ -11,6 +11,9 @@ use crate::rig::{NS, Rig};
 /// Longer than the resync interval of ten minutes.
 const RESYNC: Duration = Duration::from_secs(700);
 
+/// Longer than the time until the end of such a layout is noticed.
+const NOTICED: Duration = Duration::from_secs(70);
+
 /// A version, a layout that it cannot write, and words of the message.
 type Case = (fn() -> Profile, ConfigLayout, &'static str);
 
@@ -72,8 +75,13 @@ async fn a_layout_that_cannot_be_written_is_reported_once_before_anything_is_mad
         let agent = rig.store.state().agents.values().next().unwrap().clone();
         let finalizers = agent.metadata.finalizers.clone().unwrap_or_default();
         assert!(!finalizers.iter().any(|name| name == keys::AGENT_FINALIZER), "{NS}: nothing is claimed");
+        let reads = gateway.count("config.get");
+        rig.run_for(Duration::from_mins(10)).await;
+        assert!(gateway.count("config.get") - reads <= 11, "{layout:?}: the config is read once a minute");
+        // No value changes, and no event reports the change of the layout.
         gateway.lay_out_config(ConfigLayout::OneFile);
-        rig.run_for(RESYNC).await;
+        rig.run_for(NOTICED).await;
+        assert_eq!(rig.gateway_condition("gw", ConditionType::ConfigSynced).0, "True", "{layout:?}");
         rig.until_ready().await;
         assert_eq!(rig.gateway_condition("gw", ConditionType::Ready).0, "True");
     }
@@ -102,7 +110,7 @@ async fn a_file_that_cannot_be_written_is_reported_by_the_first_write_and_agents
         rig.worker("two");
         rig.until("the AgentGateway to report it", |rig| conditions(rig) == unwritable()).await;
         let message = rig.gateway_condition("gw", ConditionType::ConfigSynced).2;
-        assert!(message.contains("EBUSY") && message.contains("make the file and its folder writable"), "{message}");
+        assert!(message.contains("EBUSY") && message.contains("mount its folder instead"), "{message}");
         rig.until_reason("one", "ConfigNotWritable").await;
         let before = gateway.count("config.patch");
         rig.run_for(Duration::from_mins(30)).await;
@@ -151,4 +159,44 @@ async fn an_agent_that_muster_deletes_counts_as_no_loss() {
     }
     rig.run_for(RESYNC).await;
     assert_eq!(rig.gateway_condition("gw", ConditionType::ConfigSynced).1, "Reconciled");
+}
+
+/// A gateway with this `gateway.reload.mode`, and a Board.
+fn reloading(profile: Profile, mode: &str) -> (Rig, Simulator) {
+    let (rig, gateway) = Rig::with(profile);
+    gateway.edit_config(|config| config["gateway"]["reload"]["mode"] = mode.into());
+    rig.board("ops");
+    (rig, gateway)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_whose_reload_is_off_says_that_a_restart_applies_a_created_agent() {
+    let (mut rig, gateway) = reloading(Profile::v2026_9_6(), "off");
+    rig.agent("one", serde_json::json!({ "boardRef": { "name": "ops" }, "agentId": "chosen" }));
+    let message = rig.until_reason("one", "RestartRequired").await;
+    assert!(message.contains("gateway.reload.mode"), "{message}");
+    rig.until("Settled to say so", |rig| rig.gateway_condition("gw", ConditionType::Settled).1 == "RestartRequired")
+        .await;
+    let created = gateway.count("agents.create");
+    rig.run_for(Duration::from_mins(30)).await;
+    assert_eq!((gateway.count("agents.create"), created), (1, 1), "the creation is not repeated");
+    gateway.restart();
+    rig.until_ready().await;
+    assert_eq!(rig.gateway_condition("gw", ConditionType::Settled).0, "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_restarts_for_each_write_needs_no_restart_by_somebody() {
+    for profile in [Profile::v2026_9_6, Profile::v2026_7_1] {
+        let (mut rig, gateway) = reloading(profile(), "restart");
+        rig.worker("one");
+        rig.agent("two", serde_json::json!({ "boardRef": { "name": "ops" }, "agentId": "chosen" }));
+        let asks = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Settled).1 == "RestartRequired";
+        rig.until("both to be Ready", |rig| {
+            assert!(!asks(rig), "the gateway restarts itself");
+            ["one", "two"].iter().all(|name| rig.condition(name, ConditionType::Ready).0 == "True")
+        })
+        .await;
+        assert_eq!(gateway.agents().iter().filter(|(id, _)| id.as_str() != "main").count(), 2);
+    }
 }

@@ -238,7 +238,7 @@ impl World {
         let has_main = !self.is_by_hand || self.config.document.agent(roster::MAIN).is_some();
         roster::migrate(&mut value, self.profile.roster, self.profile.version, has_main.then_some(&main));
         self.set_document(value);
-        self.applying += 1;
+        self.applying += usize::from(!self.applies_at_start());
     }
 
     /// Sets the content of the configuration file, without further effects.
@@ -250,7 +250,9 @@ impl World {
     /// Ends the reload after a write.
     pub(crate) fn finish_reload(&mut self) {
         self.applying = self.applying.saturating_sub(1);
-        self.apply();
+        if !self.applies_at_start() {
+            self.apply();
+        }
     }
 
     /// Applies the written configuration, unless a lease is held.

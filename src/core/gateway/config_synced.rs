@@ -14,12 +14,26 @@ const REPORTED_LOSSES: u32 = 2;
 pub fn unwritable(obstacle: Option<&ConfigObstacle>, writes: &ConfigWrites) -> Option<String> {
     let answered = || {
         let refusal = writes.unwritable.as_ref()?;
+        let remedy = remedy(&refusal.message);
         Some(format!(
-            "the gateway cannot write its config: {} ({}); make the file and its folder writable where the gateway runs, or change the $include that the message names. Muster retries at least once a minute",
+            "the gateway cannot write its config: {} ({}); {remedy}. Muster retries at least once a minute",
             refusal.message, refusal.code
         ))
     };
     obstacle.map(explained).or_else(answered)
+}
+
+/// What to do about a config that cannot be written, by the gateway's words (`docs/gateway-facts.md#config-layouts`).
+fn remedy(message: &str) -> &'static str {
+    if message.contains("$include") {
+        "put the settings of the $include that it names into openclaw.json, or edit the included file by hand"
+    } else if message.contains("immutable") {
+        "start the gateway without OPENCLAW_NIX_MODE, or add the agents where its config is made"
+    } else if message.contains("EBUSY") {
+        "openclaw.json is mounted as a file of its own (a subPath of a ConfigMap, for example), which no other file can replace: mount its folder instead, on a volume that the gateway may write"
+    } else {
+        "the file or its folder is read-only for the gateway: give the user of the gateway the right to write both, on a volume that is not mounted read-only"
+    }
 }
 
 /// The layout of a config that the gateway cannot write, and what to do.

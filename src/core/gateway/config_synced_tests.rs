@@ -39,7 +39,27 @@ fn a_failed_write_is_shown_until_a_write_succeeds_and_counts_before_its_conseque
     let pending = Arc::new(BTreeSet::from(["a".to_owned()]));
     let condition = synced(None, &ConfigWrites { pending, unwritable, ..ConfigWrites::default() });
     assert_eq!(condition.reason, Reason::ConfigNotWritable);
-    assert!(condition.message.contains("read-only file system (EROFS); make the file"), "{}", condition.message);
+    assert!(
+        condition.message.contains("read-only file system (EROFS); the file or its folder is"),
+        "{}",
+        condition.message
+    );
+}
+
+#[test]
+fn each_answer_of_a_gateway_that_cannot_write_its_config_has_its_own_next_step() {
+    for (answer, words) in [
+        ("EBUSY: resource busy or locked, rename 'a' -> 'b'", "mount its folder instead"),
+        ("EROFS: read-only file system, open 'a'", "on a volume that is not mounted read-only"),
+        ("OpenClaw cannot write to the config directory /c (EACCES)", "the right to write both"),
+        ("OPENCLAW_NIX_MODE=1 treats openclaw.json as immutable", "without OPENCLAW_NIX_MODE"),
+        ("Config write would flatten $include-owned config at agents", "the $include that it names"),
+    ] {
+        let unwritable = Some(WriteRefusal { code: "UNAVAILABLE".into(), message: answer.into() });
+        let message = synced(None, &ConfigWrites { unwritable, ..ConfigWrites::default() }).message;
+        assert!(message.contains(words), "{message}");
+        assert_eq!(message.contains("$include"), answer.contains("$include"), "{message}");
+    }
 }
 
 #[test]

@@ -26,6 +26,9 @@ use crate::openclaw::model::{
 
 /// The read interval while the gateway has not applied its last config.
 const UNSETTLED_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest read interval while the layout of the config keeps Muster from writes. A change of the layout that changes no value causes
+/// no event.
+const OBSTRUCTED_INTERVAL: Duration = Duration::from_mins(1);
 /// Most reads in a row at that interval while roster and config name different agents. Older gateways report an unapplied
 /// config in no other way.
 const MAX_MISMATCHES: u32 = 30;
@@ -210,7 +213,9 @@ impl Informer {
         let unsettled =
             !inventory.reload_is_off && (!inventory.settled || (1..=MAX_MISMATCHES).contains(&state.mismatches));
         state.roster = state.roster.take().filter(|_| inventory.settled && inventory.agrees());
-        state.schedule(Instant::now(), if unsettled { UNSETTLED_INTERVAL } else { self.resync });
+        let obstructed = inventory.obstacle.as_ref().map(|_| OBSTRUCTED_INTERVAL.min(self.resync));
+        let calm = obstructed.unwrap_or(self.resync);
+        state.schedule(Instant::now(), if unsettled { UNSETTLED_INTERVAL } else { calm });
         state.failed = None;
         self.read_failure.send_replace(None);
         self.publish(inventory);
