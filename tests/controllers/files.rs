@@ -203,7 +203,10 @@ async fn the_gateways_own_limits_of_the_prompt_count_and_are_named() {
     };
     rig.agent("one", spec(601));
     let message = rig.until_reason("one", "FileTooLarge").await;
-    assert!(message.contains("SOUL.md was not written: it has 601 characters"), "{message}");
+    assert!(
+        message.contains("SOUL.md is too long and stays as it was on the gateway: the new text has 601 characters"),
+        "{message}"
+    );
     assert!(message.contains("at most 600 (agents.defaults.bootstrapMaxChars of the gateway's config)"), "{message}");
     rig.agent("one", spec(600));
     rig.until_ready().await;

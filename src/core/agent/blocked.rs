@@ -1,11 +1,12 @@
 //! The reasons for an incomplete agent, with the messages of its conditions.
 
-use super::desired::Desired;
+use super::desired::{Delivery, Desired, DesiredFile};
 use super::observed::{ConfigAccess, Observed, Registration};
 use crate::api::object_key::ObjectKey;
 use crate::api::text::with_reason;
 use crate::api::{AgentGateway, Reason};
 use crate::core::error::ReconcileError;
+use crate::openclaw::model::is_size_drop;
 
 /// The reason for an incomplete agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,9 +89,12 @@ pub(crate) fn entry_blocker(desired: &Desired, observed: &Observed) -> Blocker {
         return config_unwritable(desired);
     }
     if let Some((code, message)) = &observed.refused {
-        let text = format!(
-            "the gateway refuses this agent's config entry: {message}; change the field of the spec that it names"
-        );
+        let advice = if is_size_drop(message) {
+            "it writes no config that becomes less than half as long, so make the change in steps, for example a shorter spec.heartbeat.prompt first in half of its length"
+        } else {
+            "change the field of the spec that it names"
+        };
+        let text = format!("the gateway refuses this agent's config entry: {message}; {advice}");
         return Blocker::Failed(ReconcileError::permanent(Reason::EntryRefused, text).with_code(code));
     }
     if let Some((code, message)) = &observed.delayed {
@@ -115,17 +119,34 @@ pub(crate) fn entry_blocker(desired: &Desired, observed: &Observed) -> Blocker {
 
 pub(crate) fn too_large(desired: &Desired) -> Option<ReconcileError> {
     desired.files.iter().flatten().find_map(|file| match &file.delivery {
-        super::desired::Delivery::TooLarge { units, limit } => Some(ReconcileError::permanent(
-            Reason::FileTooLarge,
-            format!(
-                "{} was not written: it has {units} characters, and the gateway passes on at most {} ({}); shorten its template or the fields in the template, or raise that setting",
-                file.name, limit.units, limit.setting
-            ),
-        )),
-        super::desired::Delivery::Write { .. }
-        | super::desired::Delivery::Held { .. }
-        | super::desired::Delivery::Folded { .. } | super::desired::Delivery::Unmanaged => None,
+        Delivery::TooLarge { units, limit } => {
+            let sections = sections(desired, &file.name);
+            let parts = if sections.is_empty() {
+                String::new()
+            } else {
+                format!(" with {} as sections, which this gateway takes as no files of their own", sections.join(", "))
+            };
+            let is_setting = limit.setting.contains("agents.");
+            let raise = if is_setting { ", or raise that setting" } else { "" };
+            let texts = if sections.is_empty() { "its template" } else { "their templates" };
+            Some(ReconcileError::permanent(
+                Reason::FileTooLarge,
+                format!(
+                    "{} is too long and stays as it was on the gateway: the new text{parts} has {units} characters, and the gateway passes on at most {} ({}) to the agent; shorten {texts} or the fields of the spec in the text{raise}",
+                    file.name, limit.units, limit.setting
+                ),
+            ))
+        }
+        Delivery::Write { .. }
+        | Delivery::Held { .. }
+        | Delivery::Folded { .. } | Delivery::Unmanaged => None,
     })
+}
+
+/// The files that are sections of this file.
+fn sections<'a>(desired: &'a Desired, name: &str) -> Vec<&'a str> {
+    let is_section = |file: &&DesiredFile| matches!(&file.delivery, Delivery::Folded { into } if name == into);
+    desired.files.iter().flatten().filter(is_section).map(|file| file.name.as_str()).collect()
 }
 
 #[cfg(test)]
@@ -166,6 +187,20 @@ mod tests {
             assert!(!plan.steps.iter().any(|step| matches!(step, Step::SubmitEntry(_) | Step::Create(_))), "{plan:?}");
             assert_eq!(plan.blocker.unwrap().error().reason, Reason::ConfigNotWritable, "{registration:?}");
         }
+    }
+
+    #[test]
+    fn an_entry_that_would_make_the_config_much_shorter_says_how_to_change_it() {
+        let mut fixture = applied().working();
+        fixture.observed = Observed {
+            registration: Registration::Outdated,
+            settled: true,
+            refused: Some(("UNAVAILABLE".into(), "Config write rejected: x (size-drop:4000->900).".into())),
+            ..Observed::default()
+        };
+        let error = fixture.plan().blocker.unwrap().error().clone();
+        assert_eq!(error.reason, Reason::EntryRefused);
+        assert!(error.message.contains("in steps") && error.message.contains("spec.heartbeat.prompt"), "{error}");
     }
 
     #[test]

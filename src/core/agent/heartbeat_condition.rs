@@ -17,8 +17,7 @@ pub(super) fn heartbeat_condition(
         ConditionUpdate::new(ConditionType::HeartbeatConfigured, status, reason, message)
     };
     if desired.heartbeat_interval.is_zero() {
-        let message = "no heartbeat is expected, as specified";
-        return say(ConditionStatus::True, Reason::Reconciled, message.into());
+        return say(ConditionStatus::True, Reason::Reconciled, without_heartbeat(desired).into());
     }
     match &observed.flaw {
         Some(flaw) => say(flaw.status(), flaw.reason(), flaw.message()),
@@ -26,6 +25,17 @@ pub(super) fn heartbeat_condition(
             Some((status, reason, message)) => say(status, reason, message),
             None => say(ConditionStatus::True, Reason::Reconciled, working(observed)),
         },
+    }
+}
+
+/// Why Muster expects no heartbeat of the agent, and what to do for one.
+fn without_heartbeat(desired: &Desired) -> &'static str {
+    if desired.paused.is_some() {
+        "the agent is suspended and has no heartbeat; spec.suspend of the Agent or of its Board ends that"
+    } else if desired.entry.heartbeat.every.is_none() {
+        "the adopted agent keeps the heartbeat of its config entry, and Muster does not watch for its silence; set spec.heartbeat.interval to have Muster set up a heartbeat"
+    } else {
+        "the agent has no heartbeat, because heartbeat.enabled is false in the spec of the Agent or of its AgentGateway, so Muster does not watch for its silence; set it to true for a heartbeat"
     }
 }
 

@@ -229,7 +229,7 @@ fn phase(new: &AgentStatus, input: &StatusInput<'_>) -> Phase {
     match new.heartbeat.as_ref().and_then(|h| h.status) {
         Some(CheckIn::Active) => Phase::Active,
         Some(CheckIn::Idle) => Phase::Idle,
-        None if new.last_run.is_some() => Phase::Idle,
+        None if new.last_run.is_some() && new.heartbeat.is_some() => Phase::Idle,
         None => Phase::Ready,
     }
 }
