@@ -65,11 +65,12 @@ pub struct RunOptions {
 /// Where the operator listens.
 #[derive(Debug, clap::Args)]
 pub struct ListenOptions {
-    /// Address of the HTTP API for agents and people, and of the fleet page.
+    /// Address of the HTTP API for agents and people, and of the fleet page. Default: 0.0.0.0:8080, with --embedded 127.0.0.1:8080.
     #[arg(
         long,
         env = "MUSTER_API_ADDR",
         default_value = "0.0.0.0:8080",
+        hide_default_value = true,
         value_name = "ADDR",
         default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8080")
     )]
@@ -87,20 +88,22 @@ pub struct ListenOptions {
     /// Networks of the proxies whose header X-Forwarded-For names the client, such as 10.0.0.0/8. Separated by commas.
     #[arg(long, env = "MUSTER_TRUSTED_PROXIES", value_name = "CIDRS", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// Address of /livez and /readyz.
+    /// Address of /livez and /readyz. Default: 0.0.0.0:8081, with --embedded 127.0.0.1:8081.
     #[arg(
         long,
         env = "MUSTER_PROBE_ADDR",
         default_value = "0.0.0.0:8081",
+        hide_default_value = true,
         value_name = "ADDR",
         default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8081")
     )]
     pub probe_addr: SocketAddr,
-    /// Address of /metrics.
+    /// Address of /metrics. Default: 0.0.0.0:8082, with --embedded 127.0.0.1:8082.
     #[arg(
         long,
         env = "MUSTER_METRICS_ADDR",
         default_value = "0.0.0.0:8082",
+        hide_default_value = true,
         value_name = "ADDR",
         default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8082")
     )]

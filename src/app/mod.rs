@@ -132,7 +132,9 @@ fn network(options: &RunOptions, in_pod: bool) -> Result<Network, AppError> {
         text => Some(text.parse().map_err(|error| format!("--https-proxy, HTTPS_PROXY: {error}"))?),
     };
     let proxies = ProxyRules { proxy, exceptions: NoProxy::new(&options.no_proxy) };
-    let rules = DialRules { networks, allow_paths: options.allow_gateway_paths, proxies };
+    // Without a cluster, there is nobody from whom the admin has to hide the network.
+    let shows_causes = options.embedded.is_some();
+    let rules = DialRules { networks, allow_paths: options.allow_gateway_paths, proxies, shows_causes };
     Ok(Network::new(Arc::new(SystemResolver), rules))
 }
 

@@ -61,9 +61,15 @@ pub fn main(options: &ExportOptions) -> Result<(), Failure> {
         return Err(format!("nothing could be read, and nothing is written: {}", exported.failures.join("; ")).into());
     }
     let secrets_file = options.secrets.as_ref().map(|path| path.display().to_string());
-    let remarks =
-        Remarks { failures: &exported.failures, secrets: &exported.needed, secrets_file: secrets_file.as_deref() };
-    if let Some(path) = &options.secrets {
+    let remarks = Remarks {
+        failures: &exported.failures,
+        secrets: &exported.needed,
+        secrets_file: secrets_file.as_deref(),
+        secrets_read: &exported.secrets,
+    };
+    // No file says that there is nothing in it.
+    let is_any_read = !exported.secrets.is_empty() || exported.needed.is_empty();
+    if let Some(path) = options.secrets.as_ref().filter(|_| is_any_read) {
         write_new(path, &text::secret_manifests(&exported.secrets)?)?;
     }
     let manifests = text::manifests(&exported.objects, &remarks)?;
@@ -135,6 +141,7 @@ async fn collect(options: &ExportOptions) -> Result<ExportedSet, Failure> {
     let client = Client::try_from(config)?;
     let mut exported = ExportedSet::default();
     for namespace in &namespaces {
+        let before = (exported.objects.len(), exported.failures.len());
         for kind in ExportedKind::ALL {
             match read::objects(&client, kind, namespace.as_deref()).await {
                 Ok(objects) => {
@@ -143,6 +150,15 @@ async fn collect(options: &ExportOptions) -> Result<ExportedSet, Failure> {
                 Err(error) => {
                     let place = namespace.as_ref().map_or("all namespaces".into(), |name| format!("namespace {name}"));
                     exported.failures.push(format!("{}s of {place}: {error}", kind.as_str()));
+                }
+            }
+        }
+        let is_empty = (exported.objects.len(), exported.failures.len()) == before;
+        if let Some(name) = namespace.as_ref().filter(|_| is_empty) {
+            match read::namespace_exists(&client, name).await {
+                Some(false) => exported.failures.push(format!("namespace {name} does not exist")),
+                Some(true) | None => {
+                    exported.notes.push(format!("namespace {name} has no AgentGateway, no Board and no Agent"));
                 }
             }
         }

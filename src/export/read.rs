@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::manifest::{ExportedKind, NeededSecret};
 use crate::api::{Agent, AgentGateway, Board};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 
 /// The limit of one request, retries of the client included.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
@@ -56,6 +56,16 @@ pub(super) async fn secret(client: &Client, needed: &NeededSecret) -> Result<Opt
         Ok(secret) => Ok(Some(secret)),
         Err(ReadError::Kube(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
         Err(error) => Err(explain(&error)),
+    }
+}
+
+/// Whether a namespace exists; `None` if the API server does not say.
+pub(super) async fn namespace_exists(client: &Client, name: &str) -> Option<bool> {
+    let request = Request::new(Namespace::url_path(&(), None)).get(name, &kube::api::GetParams::default());
+    match send(client.request(request.ok()?)).await {
+        Ok(_) => Some(true),
+        Err(ReadError::Kube(kube::Error::Api(status))) if status.is_not_found() => Some(false),
+        Err(_) => None,
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Remarks<'a> {
     pub(super) secrets: &'a [NeededSecret],
     /// The file with the Secrets.
     pub(super) secrets_file: Option<&'a str>,
+    /// The Secrets in that file.
+    pub(super) secrets_read: &'a [Value],
 }
 
 /// The manifests of the objects as one YAML stream. Comments name what else the other cluster needs.
@@ -90,14 +92,29 @@ fn comments(objects: &[ExportedObject], remarks: &Remarks<'_>) -> String {
     }
     let namespaces: BTreeSet<_> = objects.iter().map(|one| namespace(&one.object)).collect();
     lines.extend(listed("The namespaces, which have to exist first:", namespaces.into_iter().map(str::to_owned)));
-    let secrets = remarks.secrets.iter().map(|secret| format!("{}/{}", secret.namespace, secret.name));
-    lines.extend(match remarks.secrets_file {
-        Some(file) => listed(&format!("The Secrets, which have to exist first, are in {file}:"), secrets),
-        None => listed(
+    let is_read = |secret: &&NeededSecret| {
+        remarks.secrets_read.iter().any(|read| (namespace(read), name(read)) == (&*secret.namespace, &*secret.name))
+    };
+    let (read, missing): (Vec<_>, Vec<_>) = remarks.secrets.iter().partition(is_read);
+    let names = |secrets: Vec<&NeededSecret>| {
+        let names = secrets.into_iter().map(|secret| format!("{}/{}", secret.namespace, secret.name));
+        names.collect::<Vec<_>>()
+    };
+    match remarks.secrets_file {
+        Some(file) => {
+            lines.extend(listed(&format!("The Secrets, which have to exist first, are in {file}:"), names(read)));
+            let (made, missing): (Vec<_>, Vec<_>) = missing.into_iter().partition(|secret| secret.is_made);
+            let unread =
+                format!("The Secrets, which have to exist first and are not in {file}, because they were not read:");
+            lines.extend(listed(&unread, names(missing)));
+            let made_heading = format!("The Secrets that are not in {file}, and that Muster makes anew:");
+            lines.extend(listed(&made_heading, names(made)));
+        }
+        None => lines.extend(listed(
             "The Secrets, which have to exist first and are not in here (muster export --secrets FILE):",
-            secrets,
-        ),
-    });
+            names(missing),
+        )),
+    }
     let named = |one: &ExportedObject| {
         let maps = config_maps(&one.object).into_iter();
         maps.map(|map| format!("{}/{map}", namespace(&one.object))).collect::<Vec<_>>()

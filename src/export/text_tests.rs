@@ -12,7 +12,7 @@ fn output(objects: &[ExportedObject], remarks: &Remarks<'_>) -> String {
     manifests(objects, remarks).unwrap()
 }
 
-const NONE: Remarks<'_> = Remarks { failures: &[], secrets: &[], secrets_file: None };
+const NONE: Remarks<'_> = Remarks { failures: &[], secrets: &[], secrets_file: None, secrets_read: &[] };
 
 #[test]
 fn gateways_come_first_then_boards_then_agents_each_by_namespace_and_name() {
@@ -43,8 +43,26 @@ fn the_comments_name_what_the_other_cluster_needs_besides() {
     ] {
         assert!(text.contains(line), "{text}");
     }
-    let with_file = output(&objects, &Remarks { secrets: &secrets, secrets_file: Some("s.yaml"), ..NONE });
+    let read = [json!({ "metadata": { "name": "one-token", "namespace": "fleet" } })];
+    let with_file = Remarks { secrets: &secrets, secrets_file: Some("s.yaml"), secrets_read: &read, ..NONE };
+    let with_file = output(&objects, &with_file);
     assert!(with_file.contains("# The Secrets, which have to exist first, are in s.yaml:\n#   fleet/one-token\n"));
+}
+
+#[test]
+fn a_secret_that_was_not_read_is_not_said_to_be_in_the_file() {
+    let mut gateway = object(ExportedKind::AgentGateway, "fleet", "gw");
+    gateway.object["spec"] = json!({ "auth": { "tokenSecretRef": { "name": "gw" } } });
+    let objects = [gateway, object(ExportedKind::Agent, "fleet", "one")];
+    let secrets = needed_secrets(&objects);
+    let text = output(&objects, &Remarks { secrets: &secrets, secrets_file: Some("s.yaml"), ..NONE });
+    assert!(!text.contains("are in s.yaml"), "{text}");
+    for lines in [
+        "# The Secrets, which have to exist first and are not in s.yaml, because they were not read:\n#   fleet/gw\n",
+        "# The Secrets that are not in s.yaml, and that Muster makes anew:\n#   fleet/gw-device\n#   fleet/one-token\n",
+    ] {
+        assert!(text.contains(lines), "{text}");
+    }
 }
 
 #[test]

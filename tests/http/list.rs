@@ -28,7 +28,14 @@ async fn a_missing_or_unknown_token_gets_401() {
         let bare = answer(rig.send(Request::get(path).body(Body::empty()).unwrap()).await).await;
         assert_eq!((bare.status, &bare.json["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthorized")), "{path}");
         assert_eq!(bare.headers["www-authenticate"], "Bearer");
-        assert_eq!(rig.get("nobodys-token", path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+        let unknown = rig.get("nobodys-token", path).await;
+        assert_eq!(unknown.status, StatusCode::UNAUTHORIZED, "{path}");
+        for refusal in [&bare, &unknown] {
+            let message = refusal.json["message"].as_str().unwrap();
+            for words in ["kubectl create token", "muster run --embedded DIR", "DIR/token"] {
+                assert!(message.contains(words), "{words}: {message}");
+            }
+        }
     }
 }
 

@@ -47,7 +47,8 @@ impl Resolve for TestResolver {
 
 fn network(resolver: &Arc<TestResolver>, listed: &[&str], allow_paths: bool) -> Arc<Network> {
     let listed = listed.iter().map(|network| network.parse().unwrap()).collect();
-    let rules = DialRules { networks: GatewayNetworks::new(listed, true), allow_paths, proxies: ProxyRules::default() };
+    let networks = GatewayNetworks::new(listed, true);
+    let rules = DialRules { networks, allow_paths, proxies: ProxyRules::default(), shows_causes: false };
     Arc::new(Network::new(Arc::clone(resolver) as Arc<dyn Resolve>, rules))
 }
 
@@ -141,6 +142,17 @@ async fn users_cannot_tell_a_closed_port_from_another_server_at_an_unlisted_addr
 async fn the_cause_is_shown_for_an_address_in_a_listed_network() {
     let resolver = TestResolver::new(&["10.0.0.1"], None);
     let (_, text, after) = failure("ws://gw:18789", network(&resolver, &["10.0.0.0/8"], false)).await;
+    assert!(text.contains("refused"), "{text}");
+    assert!(after < Duration::from_secs(1), "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_without_a_cluster_shows_each_cause_to_its_admin() {
+    let resolver = TestResolver::new(&["10.0.0.1"], None);
+    let networks = GatewayNetworks::new(Vec::new(), false);
+    let rules = DialRules { networks, allow_paths: false, proxies: ProxyRules::default(), shows_causes: true };
+    let network = Arc::new(Network::new(Arc::clone(&resolver) as Arc<dyn Resolve>, rules));
+    let (_, text, after) = failure("ws://gw:18789", network).await;
     assert!(text.contains("refused"), "{text}");
     assert!(after < Duration::from_secs(1), "{after:?}");
 }

@@ -20,9 +20,16 @@ struct Server {
 
 /// A server with a self-signed certificate for this host name.
 async fn server(host: &str) -> Server {
-    let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    server_of(host, rcgen::IsCa::NoCa).await
+}
+
+async fn server_of(host: &str, is_ca: rcgen::IsCa) -> Server {
+    let mut params = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
+    params.is_ca = is_ca;
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let cert = params.self_signed(&signing_key).unwrap();
+    let certificate = cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -38,7 +45,7 @@ async fn server(host: &str) -> Server {
             let _ = acceptor.accept(stream).await;
         }
     });
-    Server { url, certificate, pem: made.cert.pem() }
+    Server { url, certificate, pem: cert.pem() }
 }
 
 async fn dial(server: &Server, trust: Trust) -> Result<(), String> {
@@ -85,6 +92,18 @@ async fn unchecked_trust_accepts_any_certificate() {
     assert_eq!(dial(&server("elsewhere.test").await, Trust::Unchecked).await, Ok(()));
 }
 
+/// `openssl req -x509` makes such a certificate unless it is told otherwise.
+#[tokio::test]
+async fn a_self_signed_certificate_of_an_authority_is_refused_with_what_to_do_and_accepted_by_its_fingerprint() {
+    let ours = server_of("127.0.0.1", rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained)).await;
+    let refusal = dial(&ours, Trust::Pem(ours.pem.clone().into_bytes())).await.unwrap_err();
+    for words in ["is that of an authority", "spec.tls.fingerprint", "basicConstraints=critical,CA:FALSE"] {
+        assert!(refusal.contains(words), "{words}: {refusal}");
+    }
+    let fingerprint = Fingerprint::of(&ours.certificate);
+    assert_eq!(dial(&ours, Trust::Pinned { fingerprint, pem: None }).await, Ok(()));
+}
+
 /// A proxy that tunnels every request to this server, and answers with this status. Returns its address.
 async fn proxy(server: &Server, status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -111,7 +130,8 @@ async fn proxy(server: &Server, status: &'static str) -> (String, Arc<Mutex<Vec<
 async fn dial_through(proxy: &str, url: &str, listed: &[&str], trust: &Trust) -> Result<bool, String> {
     let listed = listed.iter().map(|network| network.parse().unwrap()).collect();
     let proxies = ProxyRules { proxy: Some(proxy.parse().unwrap()), exceptions: NoProxy::default() };
-    let rules = DialRules { networks: GatewayNetworks::new(listed, true), allow_paths: false, proxies };
+    let rules =
+        DialRules { networks: GatewayNetworks::new(listed, true), allow_paths: false, proxies, shows_causes: false };
     let network = Network::new(Arc::new(SystemResolver), rules);
     let dialed = network.dial(&url.parse().unwrap(), trust).await;
     dialed.map(|dialed| dialed.shows_cause).map_err(|e| e.to_string())

@@ -173,3 +173,34 @@ async fn a_missing_database_beside_a_snapshot_begins_nothing_new() {
     operator.start_with(&["--embedded-restore"]).await;
     assert!(has_board(&operator).await);
 }
+
+/// Runs `muster` with these arguments. Returns the exit status, and what it wrote to standard output and standard error.
+async fn muster(args: &[&str]) -> (bool, String, String) {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster")).args(args).output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_names_a_namespace_that_does_not_exist_or_is_empty() {
+    let operator = Standalone::start().await;
+    let kubeconfig = operator.dir().join("kubeconfig");
+    let export =
+        async |namespace| muster(&["export", "--kubeconfig", kubeconfig.to_str().unwrap(), "-n", namespace]).await;
+    let (succeeded, _, said) = export("nowhere").await;
+    assert!(!succeeded && said.contains("namespace nowhere does not exist"), "{said}");
+    let (succeeded, manifests, said) = export("default").await;
+    assert!(succeeded && said.contains("namespace default has no AgentGateway, no Board and no Agent"), "{said}");
+    assert!(manifests.starts_with("# 0 AgentGateways"), "{manifests}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_help_has_the_addresses_with_and_without_a_cluster() {
+    let (succeeded, help, _) = muster(&["run", "--help"]).await;
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for port in [8080, 8081, 8082] {
+        let words = format!("Default: 0.0.0.0:{port}, with --embedded 127.0.0.1:{port}");
+        assert!(succeeded && help.contains(&words), "{words}: {help}");
+    }
+    assert!(!help.contains("[default: 0.0.0.0"), "{help}");
+}

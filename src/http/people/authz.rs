@@ -136,11 +136,17 @@ impl<A: Access> Authorizer<A> {
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<UserCaller, ApiError> {
         let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
         let token = bearer(headers).ok_or_else(|| {
-            unauthorized("send a Kubernetes token as Authorization: Bearer, for example that of: kubectl create token")
+            unauthorized(
+                "send a token as Authorization: Bearer: in a cluster that of kubectl create token, without a cluster (muster run --embedded DIR) \
+                 the content of the file DIR/token",
+            )
         })?;
         let fingerprint = crate::hash::sha256_hex(token.expose_secret());
         let user = self.user(&token, &fingerprint).await?.ok_or_else(|| {
-            unauthorized("Kubernetes does not know this token; it may have expired; create a new token and retry")
+            unauthorized(
+                "Kubernetes does not know this token; it may have expired; create a new token (kubectl create token) and retry. Without a \
+                 cluster (muster run --embedded DIR) the token is the content of the file DIR/token",
+            )
         })?;
         Ok(UserCaller { token, fingerprint, user })
     }

@@ -174,10 +174,15 @@ impl ServerCertVerifier for FingerprintVerifier {
     }
 }
 
+/// The text about a server whose certificate may sign others. Such a certificate proves no host.
+const OF_AUTHORITY: &str = "TLS: the certificate of the gateway is that of an authority (CA:TRUE), as openssl req -x509 makes it; name it in \
+                            spec.tls.fingerprint instead of caSecretRef, or make it with -addext basicConstraints=critical,CA:FALSE";
+
 /// The text of a failed handshake, for a person.
 pub(crate) fn explained(error: io::Error) -> io::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::General(text)) => io::Error::new(error.kind(), text.clone()),
+        Some(other) if other.to_string().contains("CaUsedAsEndEntity") => io::Error::new(error.kind(), OF_AUTHORITY),
         Some(other) => io::Error::new(error.kind(), format!("TLS: {other}")),
         None => error,
     }

@@ -86,6 +86,8 @@ pub struct DialRules {
     pub allow_paths: bool,
     /// The proxy on the way to gateways.
     pub proxies: ProxyRules,
+    /// Whether whoever uses this operator also runs it, and may see why an address is no gateway.
+    pub shows_causes: bool,
 }
 
 /// Dials with TCP, and with TLS for `wss`.
@@ -124,12 +126,14 @@ impl Dial for Network {
         Box::pin(async move {
             self.check_path(url)?;
             let proxy = self.rules.as_ref().and_then(|rules| rules.proxies.of(url));
+            let shows_causes = self.rules.as_ref().is_none_or(|rules| rules.shows_causes);
             let (route, shows_cause) = if let Some(proxy) = proxy {
                 (Route::Through(proxy), self.checked_for_proxy(url).await?)
             } else {
                 let (addresses, shows_cause) = self.addresses(url).await?;
                 (Route::Direct(addresses), shows_cause)
             };
+            let shows_cause = shows_cause || shows_causes;
             let connected = tokio::time::timeout(DIAL_TIMEOUT, self.connect(route, url, trust)).await;
             let connected = connected.unwrap_or_else(|_| Err(timed_out()));
             let stream = connected.map_err(|error| DialError::Failed { error, shows_cause })?;
@@ -159,7 +163,8 @@ impl Network {
 
     /// The allowed addresses of a host, and whether users may see why none of them answers as a gateway.
     async fn addresses(&self, url: &Url) -> Result<(Vec<SocketAddr>, bool), DialError> {
-        let hidden = |error| DialError::Failed { error, shows_cause: self.rules.is_none() };
+        let shows_cause = self.rules.as_ref().is_none_or(|rules| rules.shows_causes);
+        let hidden = |error| DialError::Failed { error, shows_cause };
         let resolved = tokio::time::timeout(DIAL_TIMEOUT, addresses_of(&*self.resolver, url)).await;
         let resolved = resolved.map_err(|_| hidden(timed_out()))?;
         let found = resolved.map_err(|error| hidden(io::Error::other(error)))?;
