@@ -4,7 +4,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The tasks of the operator. None of them ends before the shutdown.
-pub(super) struct Tasks {
+#[derive(Debug)]
+pub struct Tasks {
     pub(super) set: JoinSet<()>,
     shutdown: CancellationToken,
 }

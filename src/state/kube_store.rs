@@ -37,10 +37,14 @@ const MAX_WRITES: usize = 16;
 /// How long the API server may take to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A real API server.
+/// Tells the time of the day.
+pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The API server of a client.
 #[derive(Clone)]
 pub struct KubeStore {
     client: Client,
+    clock: WallClock,
     caches: Caches,
     namespaces: WatchedNamespaces,
     recorder: EventRecorder,
@@ -57,10 +61,10 @@ impl std::fmt::Debug for KubeStore {
 impl KubeStore {
     /// The API server of `client`, with these caches of the objects in these namespaces.
     #[must_use]
-    pub fn new(client: Client, caches: Caches, namespaces: WatchedNamespaces) -> Self {
+    pub fn new(client: Client, caches: Caches, namespaces: WatchedNamespaces, clock: WallClock) -> Self {
         let recorder = EventRecorder::new(client.clone());
         let (reads, writes) = (Arc::new(Semaphore::new(MAX_READS)), Arc::new(Semaphore::new(MAX_WRITES)));
-        Self { client, caches, namespaces, recorder, reads, writes }
+        Self { client, clock, caches, namespaces, recorder, reads, writes }
     }
 
     fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: &str) -> Api<K> {
@@ -191,7 +195,7 @@ impl Objects for KubeStore {
 impl Store for KubeStore {
     fn now(&self) -> Timestamp {
         // Kubernetes keeps whole seconds.
-        let now = Timestamp::now();
+        let now = (self.clock)();
         Timestamp::from_second(now.as_second()).unwrap_or(now)
     }
 
@@ -318,7 +322,7 @@ impl Store for KubeStore {
             },
         };
         // Kubernetes takes the microseconds of an event, and its name has the nanoseconds.
-        let published = self.recorder.publish(&reference, event, Timestamp::now());
+        let published = self.recorder.publish(&reference, event, (self.clock)());
         if let Err(error) = self.write(published).await {
             debug!(%error, reason = event.reason, "event refused");
         }

@@ -34,7 +34,7 @@ fn store(
     });
     let namespaces = WatchedNamespaces::Only(namespaces.iter().map(|name| (*name).to_owned()).collect());
     let caches = Caches { agents: cache(&namespaces).0, boards: cache(&namespaces).0, gateways: cache(&namespaces).0 };
-    (KubeStore::new(Client::new(service, "default"), caches, namespaces), requests)
+    (KubeStore::new(Client::new(service, "default"), caches, namespaces, Arc::new(Timestamp::now)), requests)
 }
 
 #[tokio::test]

@@ -1,0 +1,187 @@
+//! The operator without its surroundings: the watches, the triggers, the controllers and the routes of the HTTP API, over a client of
+//! Kubernetes, a clock, and ways to gateways and soul directories. `super::run` gives it those of the process, a test those that it controls.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::Router;
+use kube::Client;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio_util::sync::CancellationToken;
+
+use super::controllers::{Controllers, queues};
+use super::tasks::Tasks;
+use crate::api::Agent;
+use crate::api::watched_namespaces::WatchedNamespaces;
+use crate::controllers::Context;
+use crate::controllers::agent::heartbeat_writer;
+use crate::controllers::gateway_handle::GatewayHandle;
+use crate::controllers::gateway_pool::GatewayPool;
+use crate::core::gateway::transport::ServedApi;
+use crate::http::api::AgentApi;
+use crate::http::change_feed::ChangeFeed;
+use crate::http::confidential::HttpTokens;
+use crate::http::people::PeopleApi;
+use crate::http::probes::Probes;
+use crate::http::rate_limit::RateLimits;
+use crate::http::router;
+use crate::metrics::Metrics;
+use crate::openclaw::Dial;
+use crate::openclaw::model::ConnectionState;
+use crate::souls::directories::SoulDirectories;
+use crate::souls::fetch::Fetch;
+use crate::state::cache::cache;
+use crate::state::changes::GatewayChange;
+use crate::state::kube_authz::KubeAccess;
+use crate::state::kube_store::{KubeStore, WallClock};
+use crate::state::tokens::TokenTable;
+use crate::state::triggers::Triggers;
+use crate::state::{Caches, State, unreadable, watch};
+
+/// What an operator reaches, and how.
+pub struct Surroundings {
+    /// Kubernetes, with the operator's account.
+    pub client: Client,
+    /// The access of people to Kubernetes.
+    pub authz: KubeAccess,
+    /// Tells the time.
+    pub clock: WallClock,
+    /// The namespaces in which the operator works.
+    pub namespaces: WatchedNamespaces,
+    /// The way to gateways.
+    pub dial: Arc<dyn Dial>,
+    /// The way to soul directories.
+    pub souls: Arc<dyn Fetch>,
+    /// The HTTP API for agents, as the operator serves it.
+    pub served_api: ServedApi,
+    /// Whether people's tokens need TLS.
+    pub http_tokens: HttpTokens,
+    /// The name of this run, in the positions of its change feed.
+    pub run_id: String,
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").finish_non_exhaustive()
+    }
+}
+
+/// A running operator. Dropping it ends its tasks at once, as a crash does.
+#[derive(Debug)]
+pub struct Operator {
+    /// The handles of the reconciles.
+    pub ctx: Arc<Context<KubeStore>>,
+    /// The HTTP API for agents and for people, and the fleet page.
+    pub router: Router,
+    /// The state of the probes, with the metrics.
+    pub probes: Arc<Probes>,
+    /// The tasks.
+    pub tasks: Tasks,
+}
+
+impl Operator {
+    /// Spawns every task: the watches, the triggers, the controllers. They end after `shutdown`.
+    #[must_use]
+    pub fn start(surroundings: Surroundings, shutdown: CancellationToken) -> Self {
+        let Surroundings { client, authz, clock, namespaces, dial, souls, served_api, http_tokens, run_id } =
+            surroundings;
+        let change_feed = Arc::new(ChangeFeed::new(run_id, shutdown.clone()));
+        let (agents, agent_writers) = cache(&namespaces);
+        let (boards, board_writers) = cache(&namespaces);
+        let (gateways, gateway_writers) = cache(&namespaces);
+        let caches = Caches { agents, boards, gateways };
+        let (queues, receivers) = queues();
+        let (due, heartbeats_due) = mpsc::channel(heartbeat_writer::BACKLOG);
+        let (changes, gateway_changes) = mpsc::unbounded_channel();
+        let (deleted_gateways, deleted_rx) = mpsc::unbounded_channel();
+        let metrics = Arc::new(Metrics::default());
+        let store = KubeStore::new(client.clone(), caches.clone(), namespaces.clone(), clock);
+        let triggers = Triggers { objects: store.clone(), queues: queues.clone() };
+        let state = Arc::new(State::new(store));
+        let ctx = Arc::new(Context {
+            state: Arc::clone(&state),
+            souls: SoulDirectories::new(souls, changes.clone()),
+            gateways: GatewayPool::new(dial, metrics.clone(), changes, state.inventories.clone()),
+            served_api,
+        });
+        let tokens = Arc::new(TokenTable::default());
+        let probes = Arc::new(Probes { synced: AtomicBool::new(false), metrics: Arc::clone(&metrics) });
+        let api = AgentApi {
+            state: Arc::clone(&state),
+            tokens: Arc::clone(&tokens),
+            limits: RateLimits::default(),
+            due,
+            probes: Arc::clone(&probes),
+        };
+        let people = PeopleApi::new(state, authz, Arc::clone(&change_feed), Arc::clone(&probes));
+        let router = router::router(Arc::new(api), Arc::new(people), http_tokens);
+
+        let mut tasks = Tasks::new(shutdown.clone());
+        let on_agent = on_agent(Arc::clone(&ctx), tokens, change_feed);
+        // The receiver is open until the operator stops.
+        let on_deleted = move |gateway| drop(deleted_gateways.send(gateway));
+        let (agents, boards) = (watch::objects(&client, agent_writers), watch::objects(&client, board_writers));
+        let gateways = watch::objects(&client, gateway_writers);
+        let (unreadables, unreadable_events) = unreadable::reports();
+        tasks.until_shutdown(watch::agents(agents, triggers.clone(), unreadables.clone(), on_agent));
+        tasks.until_shutdown(watch::boards(boards, triggers.clone(), unreadables.clone()));
+        tasks.until_shutdown(watch::gateways(gateways, triggers.clone(), unreadables, on_deleted));
+        let events = Arc::clone(&ctx.state);
+        tasks.until_shutdown(async move { unreadable_events.publish(&events.store).await });
+        let config_maps = triggers.clone();
+        tasks.until_shutdown(async move { watch::config_maps(&client, &namespaces, config_maps).await });
+        tasks.until_shutdown(follow_gateways(gateway_changes, triggers));
+        tasks.until_shutdown(keep_house(Arc::clone(&ctx), Arc::clone(&metrics)));
+        tasks.until_shutdown(heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents));
+        let controllers = Controllers {
+            ctx: Arc::clone(&ctx),
+            caches,
+            probes: Arc::clone(&probes),
+            receivers,
+            deleted_gateways: deleted_rx,
+            metrics,
+            shutdown,
+        };
+        tasks.past_shutdown(controllers.run());
+        Self { ctx, router, probes, tasks }
+    }
+}
+
+/// Updates what is derived from an Agent when the watch reports the Agent.
+fn on_agent(
+    ctx: Arc<Context<KubeStore>>,
+    tokens: Arc<TokenTable>,
+    change_feed: Arc<ChangeFeed>,
+) -> impl Fn(&Agent, bool) {
+    move |agent, deleted| {
+        tokens.update(agent, deleted);
+        change_feed.update(agent, deleted);
+        if deleted {
+            ctx.forget_agent(agent);
+        }
+    }
+}
+
+/// Calls the triggers for each change on a gateway.
+async fn follow_gateways(mut changes: UnboundedReceiver<GatewayChange>, triggers: Triggers<KubeStore>) {
+    while let Some(change) = changes.recv().await {
+        triggers.gateway_change(&change);
+    }
+}
+
+/// How often metrics of the gateways are updated, untaken places given on, and Secrets removed that are no longer recent.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
+
+async fn keep_house(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    loop {
+        tick.tick().await;
+        let handles = ctx.gateways.handles();
+        ctx.gateways.wake_overdue();
+        ctx.state.recent_secrets.sweep();
+        let is_up = |handle: &GatewayHandle| matches!(*handle.client().connection().borrow(), ConnectionState::Up(_));
+        metrics.set_gateways(handles.len(), handles.iter().filter(|(_, handle)| is_up(handle)).count());
+    }
+}
