@@ -221,7 +221,7 @@ impl GatewayHandle {
 
     /// The time until a gateway without a connection should have booted; `None` afterwards, and with a connection.
     pub(crate) fn advice_due(&self) -> Option<Duration> {
-        self.away_for().and_then(|away| MAX_BOOT_TIME.checked_sub(away))
+        self.away_for().and_then(|away| MAX_BOOT_TIME.checked_sub(away)).filter(|left| !left.is_zero())
     }
 
     /// Whether the first connection, or the first read of the roster, has been running for less than [`STARTUP_GRACE`].

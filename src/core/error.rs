@@ -6,6 +6,9 @@ use crate::openclaw::model::CallError;
 /// The code of a request to Kubernetes that was made for an earlier version of an object.
 pub const CONFLICT: &str = "Conflict";
 
+/// The codes of a request whose connection was lost.
+const LOST: [&str; 2] = ["INTERRUPTED", "NOT_CONNECTED"];
+
 /// A reason, a sentence for the reader of `kubectl describe`, and whether a retry can help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -56,6 +59,12 @@ impl ReconcileError {
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.reason == Reason::KubernetesError && self.code.as_deref() == Some(CONFLICT)
+    }
+
+    /// Whether the connection to the gateway was lost before the answer came.
+    #[must_use]
+    pub fn is_lost_connection(&self) -> bool {
+        self.reason == Reason::GatewayError && self.code.as_deref().is_some_and(|code| LOST.contains(&code))
     }
 
     /// This error with the code of the answer.

@@ -27,11 +27,16 @@ pub(crate) struct EntryLosses {
 }
 
 impl EntryLosses {
-    /// Sets Muster's agents.
-    pub(crate) fn claim(&mut self, claims: &HeartbeatClaims) {
+    /// Sets Muster's agents. `has_entry` says whether the last config has an entry of an id.
+    pub(crate) fn claim(&mut self, claims: &HeartbeatClaims, has_entry: impl Fn(&str) -> bool) {
         self.ours = claims.made.union(&claims.adopted).cloned().collect();
-        self.present.retain(|id| self.ours.contains(id));
         self.deleted.retain(|id| self.ours.contains(id));
+        let is_known = |id: &&String| self.present.contains(*id) || self.is_here(id, &has_entry);
+        self.present = self.ours.iter().filter(is_known).cloned().collect();
+    }
+
+    fn is_here(&self, id: &str, has_entry: impl Fn(&str) -> bool) -> bool {
+        has_entry(id) && !self.deleted.contains(id)
     }
 
     /// An agent is about to be deleted: its entry is not missed.
@@ -49,8 +54,7 @@ impl EntryLosses {
             self.count = self.count.saturating_add(1);
             self.last = Some(now);
         }
-        let here = |id: &&String| has_entry(id) && !self.deleted.contains(*id);
-        self.present = self.ours.iter().filter(here).cloned().collect();
+        self.present = self.ours.iter().filter(|id| self.is_here(id, &has_entry)).cloned().collect();
     }
 
     /// The number of configs in which entries were missing.
@@ -65,11 +69,20 @@ mod tests {
 
     fn losses_of(ids: &[&str]) -> EntryLosses {
         let mut losses = EntryLosses::default();
-        losses.claim(&HeartbeatClaims {
-            made: ids.iter().map(|id| (*id).to_owned()).collect(),
-            ..HeartbeatClaims::default()
-        });
+        let claims =
+            HeartbeatClaims { made: ids.iter().map(|id| (*id).to_owned()).collect(), ..HeartbeatClaims::default() };
+        losses.claim(&claims, |_| false);
         losses
+    }
+
+    #[test]
+    fn an_entry_that_was_there_before_its_agent_was_known_is_missed_too() {
+        let (mut losses, now) = (losses_of(&[]), Instant::now());
+        losses.see(|_| true, now);
+        let claims = HeartbeatClaims { made: ["a".to_owned()].into(), ..HeartbeatClaims::default() };
+        losses.claim(&claims, |_| true);
+        losses.see(|_| false, now);
+        assert_eq!(losses.count(), 1);
     }
 
     #[test]

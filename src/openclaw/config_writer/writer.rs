@@ -149,7 +149,8 @@ impl ConfigWriter {
                 }
             }
             WriteCommand::Claim(claims) => {
-                losses.claim(&claims);
+                let inventory = self.inventory.borrow();
+                losses.claim(&claims, |id| inventory.as_ref().is_some_and(|inventory| inventory.entry(id).is_some()));
                 if shared.claim(*claims) {
                     recheck.all();
                 }
