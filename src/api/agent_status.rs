@@ -315,4 +315,7 @@ pub struct LastError {
     pub message: String,
     /// Whether a retry may succeed without a change of a resource.
     pub transient: bool,
+    /// When an error with this code first occurred, without a success since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
 }

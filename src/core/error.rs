@@ -6,8 +6,8 @@ use crate::openclaw::model::CallError;
 /// The code of a request to Kubernetes that was made for an earlier version of an object.
 pub const CONFLICT: &str = "Conflict";
 
-/// The codes of a request whose connection was lost.
-const LOST: [&str; 2] = ["INTERRUPTED", "NOT_CONNECTED"];
+/// The codes of a request that was not answered: the connection was lost, or the time was over.
+const UNANSWERED: [&str; 3] = ["INTERRUPTED", "NOT_CONNECTED", "DEADLINE_EXCEEDED"];
 
 /// A reason, a sentence for the reader of `kubectl describe`, and whether a retry can help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,10 +61,10 @@ impl ReconcileError {
         self.reason == Reason::KubernetesError && self.code.as_deref() == Some(CONFLICT)
     }
 
-    /// Whether the connection to the gateway was lost before the answer came.
+    /// Whether the gateway did not answer a request: the connection was lost, or the time was over.
     #[must_use]
-    pub fn is_lost_connection(&self) -> bool {
-        self.reason == Reason::GatewayError && self.code.as_deref().is_some_and(|code| LOST.contains(&code))
+    pub fn is_unanswered(&self) -> bool {
+        self.reason == Reason::GatewayError && self.code.as_deref().is_some_and(|code| UNANSWERED.contains(&code))
     }
 
     /// This error with the code of the answer.

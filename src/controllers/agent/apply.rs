@@ -4,18 +4,19 @@ use tracing::info;
 
 use super::work::{CarriedToken, StepContext, Work};
 use super::{cleanup, token_secret, wake};
+use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
 use crate::controllers::gateway_handle::FileWriteResult;
 use crate::core::agent::conclude::Outcome;
 use crate::core::agent::found_files;
 use crate::core::agent::label::LabelResult;
-use crate::core::agent::observed::Observed;
+use crate::core::agent::observed::{Observed, Registration};
 use crate::core::agent::step::{FileWrite, Step};
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{CallError, clean};
-use crate::state::store::{AgentIdChange, EventTarget, MetadataChange, Store};
+use crate::state::store::{AgentIdChange, EventTarget, MetadataChange, Store, StoreError};
 
 /// Applies the Steps in order, up to the first failure. A failed label does not end the plan. The changes of a Step are recorded in
 /// `work` and `observed`.
@@ -64,15 +65,22 @@ async fn apply<S: Store>(
                 ..MetadataChange::default()
             };
             work.agent = ctx.state.store.patch_agent_metadata(&work.agent, &change).await?;
+            work.is_confirmed = true;
         }
         Step::Token(change) => change_token(step, work, *change).await?,
         Step::Create(identity) => {
+            confirm(step, work).await?;
             // A queued entry would be written concurrently.
             gateway.client().withdraw(&identity.agent_id);
             let created = gateway.client().agent_create(&identity.agent_id, &identity.workspace).await;
             created.map_err(|e| ReconcileError::gateway("to create the agent", &e))?;
         }
-        Step::SubmitEntry(entry) => gateway.client().submit((**entry).clone()),
+        Step::SubmitEntry(entry) => {
+            if observed.registration == Registration::Absent {
+                confirm(step, work).await?;
+            }
+            gateway.client().submit((**entry).clone());
+        }
         Step::WriteFiles(files) => {
             let status = work.agent.status.clone().unwrap_or_default();
             if let Some(event) = found_files::event(step.desired, &status, &observed.files) {
@@ -88,9 +96,26 @@ async fn apply<S: Store>(
             let reset = gateway.reset(step.desired, version).await;
             reset.map_err(|e| ReconcileError::gateway("to reset its session", &e))?;
         }
-        Step::Wake(message) => outcome.woken = wake::send(step, &work.agent, message).await?,
+        Step::Wake(message) => {
+            confirm(step, work).await?;
+            outcome.woken = wake::send(step, &work.agent, message).await?;
+        }
     }
     Ok(())
+}
+
+/// Confirms that the Agent is the one of the API server, before its agent is created or woken. A cache that lags behind would bring back the
+/// agent of an Agent that is deleted, and nothing would remove it again; or it would wake an agent that has checked in since.
+async fn confirm<S: Store>(step: &StepContext<'_, S>, work: &mut Work) -> Result<(), ReconcileError> {
+    if work.is_confirmed {
+        return Ok(());
+    }
+    let key = ObjectKey::of(&work.agent.metadata);
+    let now = step.ctx.state.store.fresh_agent(&key).await?;
+    let version = |agent: &Agent| (agent.metadata.uid.clone(), agent.metadata.resource_version.clone());
+    let is_same = |now: &Agent| version(now) == version(&work.agent);
+    work.is_confirmed = now.as_deref().is_some_and(is_same);
+    if work.is_confirmed { Ok(()) } else { Err(StoreError::Conflict(key.to_string()).into()) }
 }
 
 /// Changes the token Secret, and records its new content.

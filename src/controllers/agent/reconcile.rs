@@ -61,6 +61,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Arc<Agent>) -> Requeu
             Written::Now(agent) => {
                 revocation::publish(ctx, &work.agent, &agent).await;
                 work.agent = agent;
+                work.is_confirmed = true;
             }
             Written::Outdated => return Requeue::soon(),
             Written::Failed => return Requeue::retry(),

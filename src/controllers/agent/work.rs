@@ -32,6 +32,8 @@ pub(crate) struct StepContext<'a, S> {
 pub(crate) struct Work {
     /// The Agent from the cache, or after the last write.
     pub(crate) agent: Arc<Agent>,
+    /// Whether the API server had the Agent in this reconcile. The cache may lag behind.
+    pub(crate) is_confirmed: bool,
     /// The AgentGateway that admits the namespace of the Agent, as this pass has seen.
     pub(crate) admitted_by: Option<ObjectKey>,
     /// Whether workspace and session were read again for a request. Once is enough.
@@ -51,6 +53,13 @@ pub(crate) struct CarriedToken {
 
 impl Work {
     pub(crate) fn new(agent: Arc<Agent>) -> Self {
-        Self { agent, admitted_by: None, is_relisted: false, token: None, config_maps: BTreeMap::new() }
+        Self {
+            agent,
+            is_confirmed: false,
+            admitted_by: None,
+            is_relisted: false,
+            token: None,
+            config_maps: BTreeMap::new(),
+        }
     }
 }

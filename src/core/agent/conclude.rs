@@ -16,10 +16,9 @@ use super::status_input::StatusInput;
 use super::step::Step;
 use super::token::rules as token;
 use super::wake::{self, WakeDecision, WakeResult};
+use crate::api::Reason;
 use crate::api::agent::AgentStatus;
-use crate::api::conditions::find;
 use crate::api::requests::RequestKind;
-use crate::api::{ConditionType, Reason};
 use crate::core::error::ReconcileError;
 use crate::core::requeue::Requeue;
 
@@ -100,9 +99,6 @@ pub fn conclude(input: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
         }
         PassEnd::Applied(applied) => conclude_applied(input, applied),
         PassEnd::Failed(error) if error.is_conflict() => unchanged(NextPass::Requeue(Requeue::soon())),
-        PassEnd::Failed(error) if error.is_lost_connection() && is_ready(input) => {
-            unchanged(NextPass::Requeue(Requeue::retry()))
-        }
         PassEnd::Failed(error) => {
             let blocker = Blocker::Failed(error.clone());
             let status = status(&StatusInput { observed: None, blocker: Some(&blocker), ..*input });
@@ -114,13 +110,6 @@ pub fn conclude(input: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
         }
         PassEnd::Postponed(requeue) => unchanged(NextPass::Requeue(*requeue)),
     }
-}
-
-/// Whether the recorded status has the agent as Ready in its present generation. It stays Ready when a connection is lost in the middle of a
-/// pass: the gateway may be back at once, and the next pass says what is wrong if it is not.
-fn is_ready(input: &StatusInput<'_>) -> bool {
-    let ready = find(&input.old.conditions, ConditionType::Ready);
-    input.old.observed_generation == input.generation && ready.is_some_and(|ready| ready.status == "True")
 }
 
 fn after_failure(error: &ReconcileError) -> Requeue {
@@ -152,10 +141,6 @@ fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusio
         begins_reset: plan.begins_reset && blocker.is_none(),
         ..*input
     });
-    if outcome.failed.as_ref().is_some_and(ReconcileError::is_lost_connection) && is_ready(input) {
-        new.conditions.clone_from(&input.old.conditions);
-        new.last_error.clone_from(&input.old.last_error);
-    }
     if let Some(binding) = plan.binds.as_ref().filter(|_| outcome.failed.is_none()) {
         new.binding = Some(binding.to_status());
     }
@@ -214,7 +199,6 @@ fn requeue_after(desired: &Desired, status: &AgentStatus, observed: &Observed, n
 mod tests {
     use super::*;
     use crate::core::agent::fixtures::{AgentFixture, applied as just_applied, issued_token};
-    use crate::openclaw::model::CallError;
 
     /// Concludes a pass that applied the plan of a fixture with this outcome of its Steps.
     fn pass(fixture: &AgentFixture, deferred: bool, outcome: Outcome) -> Conclusion {
@@ -253,23 +237,6 @@ mod tests {
         let next = NextPass::Requeue(Requeue::retry());
         let conclusion = fixture.conclude(&PassEnd::Postponed(Requeue::retry()));
         assert_eq!(conclusion, Conclusion { status: fixture.status.clone(), next });
-    }
-
-    #[test]
-    fn a_ready_agent_stays_ready_when_the_connection_is_lost_in_the_middle_of_a_pass() {
-        let lost = ReconcileError::gateway("to wake the agent", &CallError::Interrupted);
-        let failed = || Outcome { failed: Some(lost.clone()), ..Outcome::default() };
-        let new = just_applied().working();
-        assert_eq!(
-            pass(&new, false, failed()).status.last_error.map(|error| error.message),
-            Some(lost.message.clone())
-        );
-        let mut ready = just_applied().working();
-        ready.status = pass(&ready, false, Outcome::default()).status;
-        for conclusion in [ready.conclude(&PassEnd::Failed(lost.clone())), pass(&ready, false, failed())] {
-            assert_eq!(conclusion.status.conditions, ready.status.conditions);
-            assert_eq!(requeue(&conclusion), Some(Requeue::retry()));
-        }
     }
 
     #[test]

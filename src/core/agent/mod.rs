@@ -46,6 +46,7 @@ pub mod status_input;
 pub mod step;
 pub mod templates;
 pub mod token;
+mod unanswered;
 pub mod variables;
 pub mod wake;
 pub mod workspaces;

@@ -15,8 +15,9 @@ use super::observed::{ObservedRun, Registration};
 use super::session::ResetProgress;
 use super::status_input::StatusInput;
 use super::token::rules::{TokenState, TokenStatusInput, is_recorded};
+use super::unanswered::{keeps_conditions, last_error};
 use super::wake::WakeStatusInput;
-use crate::api::agent::{Agent, AgentStatus, CheckIn, FileState, LastError, Phase, RunStatus};
+use crate::api::agent::{Agent, AgentStatus, CheckIn, FileState, Phase, RunStatus};
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, fill, find, is_true, set};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
@@ -48,8 +49,12 @@ pub fn status(input: &StatusInput<'_>) -> AgentStatus {
     set_progress(&mut new.conditions, &progress);
     fill(&mut new.conditions, &ALL, generation, now);
     let failed = input.blocker.filter(|blocker| !blocker.is_suspension());
-    new.last_error = failed.map(|blocker| last_error(blocker.error()));
+    new.last_error = failed.map(|blocker| last_error(blocker.error(), input.old.last_error.as_ref(), now));
     new.phase = Some(phase(&new, input));
+    if keeps_conditions(input, new.last_error.as_ref()) {
+        new.conditions.clone_from(&input.old.conditions);
+        new.phase = input.old.phase;
+    }
     new
 }
 
@@ -69,7 +74,7 @@ pub fn terminating(old: &AgentStatus, generation: i64, error: Option<&ReconcileE
         set(&mut new.conditions, &ConditionUpdate::new(kind, status, reason, message), generation, now);
     }
     clear(&mut new.conditions, ConditionType::Stalled);
-    new.last_error = error.map(last_error);
+    new.last_error = error.map(|error| last_error(error, old.last_error.as_ref(), now));
     new
 }
 
@@ -109,14 +114,6 @@ pub fn parent_derived_id(agent: &Agent, parent_uid: Option<&str>) -> Option<Stri
         == (Some(&binding.identity.agent_id), Some(&binding.gateway));
     let registered = same && is_true(&status.conditions, ConditionType::Registered);
     (registered || agent.metadata.deletion_timestamp.is_some()).then_some(binding.identity.agent_id)
-}
-
-fn last_error(error: &ReconcileError) -> LastError {
-    LastError {
-        code: error.code.clone().unwrap_or_else(|| error.reason.as_str().into()),
-        message: error.message.clone(),
-        transient: error.transient,
-    }
 }
 
 /// Sets ids, files, token, session, wake and requests.
