@@ -82,7 +82,7 @@ async fn a_taken_id_message_names_the_adoption_policy_and_the_gateway_agent_stay
     assert!(rig.status("nova").binding.is_none());
     rig.run_for(RESYNC).await;
     rig.delete::<Agent>("nova");
-    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.cluster.agents().is_empty()).await;
     assert_eq!((entry(&gateway), write_count(&gateway)), before);
     assert_eq!(gateway.file("nova", "AGENTS.md").as_deref(), Some("mine"));
 }
@@ -147,7 +147,7 @@ async fn deleting_an_adopted_agent_keeps_its_workspace_and_orphan_keeps_the_agen
         rig.agent("nova", spec);
         until_agent_ready(&mut rig, "nova").await;
         rig.delete::<Agent>("nova");
-        rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
+        rig.until("the deletion to finish", |rig| rig.cluster.agents().is_empty()).await;
         assert_eq!(gateway.agents().contains_key("nova"), stays, "{policy}");
         assert_eq!(gateway.workspace(WORKSPACE)["SOUL.md"], "old soul", "{policy}");
     }
@@ -163,7 +163,7 @@ async fn an_unused_id_with_adoption_is_created_and_its_workspace_is_deleted_with
     let binding = rig.status("atlas").binding.unwrap();
     assert_eq!((binding.adopted, binding.workspace.as_str()), (false, "/home/openclaw/workspaces/workspace-atlas_2"));
     rig.delete::<Agent>("atlas");
-    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.cluster.agents().is_empty()).await;
     assert!(gateway.workspace(&binding.workspace).is_empty());
     assert!(gateway.agents().contains_key("nova"));
 }
@@ -188,7 +188,7 @@ async fn the_older_of_two_adopters_gets_the_agent_and_deleting_the_other_removes
     until_agent_ready(&mut rig, "nova").await;
     rig.until_reason("nova-too", "AgentIdTaken").await;
     rig.delete::<Agent>("nova-too");
-    rig.until("the deletion of one agent", |rig| rig.store.state().agents.len() == 1).await;
+    rig.until("the deletion of one agent", |rig| rig.cluster.agents().len() == 1).await;
     rig.run_for(RESYNC).await;
     assert!(gateway.agents().contains_key("nova"));
     assert_eq!(rig.condition("nova", ConditionType::Ready).0, "True");
@@ -233,15 +233,15 @@ async fn deleting_the_loser_of_two_concurrent_bindings_removes_nothing() {
     let metadata = json!({ "name": "nova", "namespace": "other", "uid": "uid-other", "finalizers": finalizers });
     let status = json!({ "binding": binding });
     rig.apply::<Agent>(json!({ "metadata": metadata, "spec": adopt_unchanged_spec(), "status": status }));
-    let agents = |rig: &Rig| rig.store.state().agents.clone();
+    let agents = |rig: &Rig| rig.cluster.agents().clone();
     let taken = |agent: &Agent| {
         let conditions = agent.status.clone().unwrap_or_default().conditions;
         find(&conditions, ConditionType::Ready).is_some_and(|ready| ready.reason == "AgentIdTaken")
     };
     rig.until("AgentIdTaken on one agent", |rig| agents(rig).values().filter(|agent| taken(agent)).count() == 1).await;
     let loser = agents(&rig).into_iter().find(|(_, agent)| taken(agent)).unwrap().0;
-    rig.store.delete::<Agent>(&loser);
-    rig.until("the deletion of one agent", |rig| rig.store.state().agents.len() == 1).await;
+    rig.cluster.delete::<Agent>(&loser);
+    rig.until("the deletion of one agent", |rig| rig.cluster.agents().len() == 1).await;
     rig.run_for(RESYNC).await;
     assert_eq!((gateway.count("agents.delete"), &entry(&gateway)["workspace"]), (0, &json!(WORKSPACE)));
     assert!(agents(&rig).values().all(is_ready));

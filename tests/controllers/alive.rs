@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use muster::api::ConditionType;
-use muster::api::agent::{Agent, CheckIn, Phase};
-use muster::api::object_key::ObjectKey;
+use muster::api::agent::{Agent, Phase};
 use muster::api::requests::RequestKind;
-use muster::core::objects::Objects;
-use muster::state::heartbeats::HeartbeatReport;
-use muster::state::store::Store;
 use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::rig::{NS, Rig};
+use crate::rig::Rig;
 
 /// An agent with these heartbeat settings that was woken and has checked in.
 async fn idle_agent(profile: Profile, heartbeat: Value) -> (Rig, Simulator, String) {
@@ -22,17 +18,14 @@ async fn idle_agent(profile: Profile, heartbeat: Value) -> (Rig, Simulator, Stri
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "heartbeat": heartbeat }));
     rig.until_ready().await;
     rig.until("the end of the run", |rig| rig.status("one").wake.unwrap().answered_at.is_some()).await;
-    check_in(&rig);
+    check_in(&rig).await;
     rig.until("the check-in", |rig| checked_in(rig).1 == "CheckedIn").await;
     let id = rig.agent_id("one");
     (rig, gateway, id)
 }
 
-fn check_in(rig: &Rig) {
-    let ctx = rig.ctx();
-    let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
-    let report = HeartbeatReport { status: Some(CheckIn::Idle), current_task: None };
-    ctx.state.heartbeats.record(&agent, report, ctx.state.store.now());
+async fn check_in(rig: &Rig) {
+    assert_eq!(rig.check_in("one", &json!({ "status": "idle" })).await, 200);
 }
 
 fn checked_in(rig: &Rig) -> (String, String, String) {
@@ -51,8 +44,7 @@ fn phase(rig: &Rig) -> Option<Phase> {
 async fn run_long(rig: &mut Rig, time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
-        rig.reconcile_all().await;
-        rig.wait_for_change(Duration::from_mins(1)).await;
+        rig.run_for(Duration::from_mins(1)).await;
     }
 }
 

@@ -6,7 +6,6 @@ use muster::api::conditions::find;
 use muster::api::gateway::{AgentGatewayStatus, Pairing};
 use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, ConditionType};
-use muster::state::store::Store;
 use muster_simulator::{Call, Fault, Outcome, Profile, Simulator};
 use serde_json::json;
 
@@ -16,7 +15,7 @@ use crate::rig::{NS, Rig, gateway_manifest};
 const NEW_CREDENTIAL: &str = "quokka-4711";
 
 fn status(rig: &Rig) -> AgentGatewayStatus {
-    rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
+    rig.cluster.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
 }
 
 /// Status, reason and message of a condition of the gateway.
@@ -36,8 +35,8 @@ async fn until_pairing(rig: &mut Rig) -> Pairing {
 
 /// The value of a key in the device Secret.
 fn device_secret_value(rig: &Rig, key: &str) -> Option<String> {
-    let state = rig.store.state();
-    let value = state.secrets[&ObjectKey::new(NS, "gw-device")].data.as_ref()?.get(key)?.0.clone();
+    let state = &rig.cluster;
+    let value = state.secrets()[&ObjectKey::new(NS, "gw-device")].data.as_ref()?.get(key)?.0.clone();
     Some(String::from_utf8(value).unwrap())
 }
 
@@ -52,7 +51,7 @@ async fn paired() -> (Rig, Simulator) {
 #[tokio::test(start_paused = true)]
 async fn an_unapproved_device_reports_the_approval_command_and_its_expiry_and_connects_after_approval() {
     let (mut rig, gateway) = Rig::remote();
-    let before = rig.ctx().state.store.now();
+    let before = rig.cluster.now();
     let pairing = until_pairing(&mut rig).await;
     assert_eq!(gateway.pairing_requests(), std::slice::from_ref(&pairing.request_id));
     assert_eq!(pairing.command, format!("openclaw devices approve {}", pairing.request_id));
@@ -62,7 +61,7 @@ async fn an_unapproved_device_reports_the_approval_command_and_its_expiry_and_co
     let (paired, _, message) = condition(&rig, ConditionType::Paired);
     assert_eq!(paired, "False");
     assert!(message.contains(&pairing.command) && message.contains(&until.to_string()), "{message}");
-    let events = rig.store.state().events.clone();
+    let events = rig.cluster.events().clone();
     let (_, event) = events.iter().find(|(_, event)| event.reason == "PairingRequired").unwrap();
     assert!(
         !event.message.contains(&pairing.request_id),
@@ -106,7 +105,7 @@ async fn an_unsafe_command_in_the_status_is_removed_after_a_restart() {
     let key = ObjectKey::new(NS, "gw");
     let hostile =
         Pairing { request_id: "a; b".into(), command: "openclaw devices approve a; b".into(), expires_at: None };
-    rig.store.state().gateways.get_mut(&key).unwrap().status.as_mut().unwrap().pairing = Some(hostile);
+    rig.cluster.edit::<AgentGateway>(&key, |gateway| gateway.status.as_mut().unwrap().pairing = Some(hostile));
     gateway.lose_host();
     rig.start();
     rig.run_for(Duration::from_mins(2)).await;
@@ -208,8 +207,8 @@ async fn no_credential_appears_in_the_status_or_in_an_event() {
     rig.secret("gw-auth", "token", "wombat-0815");
     rig.run_for(Duration::from_mins(2)).await;
     let device = device_secret_value(&rig, "device-token").unwrap();
-    let state = rig.store.state();
-    let seen = format!("{:?} {:?}", state.gateways.values().collect::<Vec<&AgentGateway>>(), state.events);
+    let state = &rig.cluster;
+    let seen = format!("{:?} {:?}", state.gateways().values().collect::<Vec<&AgentGateway>>(), state.events());
     for secret in ["secret-token", NEW_CREDENTIAL, "wombat-0815", &device] {
         assert!(!seen.contains(secret), "{secret} in {seen}");
     }
@@ -271,8 +270,8 @@ async fn a_wrong_password_is_reported_and_a_corrected_secret_recovers() {
         }
         until_ready(&mut rig).await;
         assert_eq!(authenticated(&rig).0, "True");
-        let state = rig.store.state();
-        let seen = format!("{:?} {:?}", state.gateways.values().collect::<Vec<_>>(), state.events);
+        let state = &rig.cluster;
+        let seen = format!("{:?} {:?}", state.gateways().values().collect::<Vec<_>>(), state.events());
         assert!(!seen.contains(NEW_CREDENTIAL) && !seen.contains("wombat-0815"), "{seen}");
     }
 }
@@ -283,7 +282,7 @@ async fn leave_pairing_unanswered(rig: &mut Rig, time: Duration) {
     while tokio::time::Instant::now() < end {
         rig.run_for(Duration::from_secs(5)).await;
         let pairing = status(rig).pairing.unwrap();
-        let over = rig.ctx().state.store.now().duration_since(pairing.expires_at.unwrap().0);
+        let over = rig.cluster.now().duration_since(pairing.expires_at.unwrap().0);
         assert!(over.as_secs() <= 40, "{} expired {over:?} ago", pairing.request_id);
     }
 }
@@ -298,7 +297,7 @@ async fn an_expired_pairing_request_is_replaced_by_the_next_request() {
     let next = status(&rig).pairing.unwrap();
     assert_ne!(next.request_id, first.request_id);
     assert_eq!(gateway.pairing_requests(), std::slice::from_ref(&next.request_id));
-    assert!(next.expires_at.unwrap().0 > rig.ctx().state.store.now());
+    assert!(next.expires_at.unwrap().0 > rig.cluster.now());
     assert!(next.command.contains(&next.request_id), "{}", next.command);
     assert!(!gateway.approve_pairing(&first.request_id));
     assert!(gateway.approve_pairing(&next.request_id));
@@ -316,7 +315,7 @@ async fn a_renewed_pairing_request_keeps_its_id_and_gets_a_later_expiry() {
         let now = status(&rig).pairing.unwrap();
         assert_eq!((&now.request_id, &now.command), (&first.request_id, &first.command));
         assert_eq!(gateway.pairing_requests(), [first.request_id]);
-        assert!(now.expires_at.clone().unwrap().0 > rig.ctx().state.store.now());
+        assert!(now.expires_at.clone().unwrap().0 > rig.cluster.now());
         let message = condition(&rig, ConditionType::Paired).2;
         assert!(message.contains(&now.expires_at.unwrap().0.to_string()), "{message}");
         leave_pairing_unanswered(&mut rig, Duration::from_mins(20)).await;

@@ -66,12 +66,12 @@ impl Backup {
         fn all<K: Serialize>(objects: &BTreeMap<ObjectKey, K>, tool: Tool) -> Vec<Value> {
             objects.values().map(|object| tool.carry(object)).collect()
         }
-        let state = rig.store.state();
+        let state = &rig.cluster;
         Self {
-            secrets: all(&state.secrets, tool),
-            gateways: all(&state.gateways, tool),
-            boards: all(&state.boards, tool),
-            agents: all(&state.agents, tool),
+            secrets: all(&state.secrets(), tool),
+            gateways: all(&state.gateways(), tool),
+            boards: all(&state.boards(), tool),
+            agents: all(&state.agents(), tool),
         }
     }
 
@@ -93,11 +93,8 @@ impl Backup {
 
 /// An empty cluster with other uids. Its operator reaches the gateway.
 fn another_cluster(gateway: &Simulator) -> Rig {
-    let (mut rig, _) = Rig::new();
+    let mut rig = Rig::empty();
     rig.host("gw", gateway);
-    rig.store.state().gateways.clear();
-    rig.store.state().secrets.clear();
-    rig.store.skip_uids();
     rig.start();
     rig
 }
@@ -127,8 +124,8 @@ fn binding(rig: &Rig, name: &str) -> BindingStatus {
 }
 
 fn annotation(rig: &Rig, name: &str) -> Option<String> {
-    let state = rig.store.state();
-    state.agents[&ObjectKey::new(NS, name)].metadata.annotations.as_ref()?.get(ANNOTATION).cloned()
+    let state = &rig.cluster;
+    state.agents()[&ObjectKey::new(NS, name)].metadata.annotations.as_ref()?.get(ANNOTATION).cloned()
 }
 
 fn uid<K: Resource>(object: &K) -> Option<String> {
@@ -150,13 +147,13 @@ fn holds_token(rig: &Rig, gateway: &Simulator, name: &str) -> bool {
 
 async fn delete_everything(rig: &mut Rig) {
     for name in rig.agent_keys() {
-        rig.store.delete::<Agent>(&name);
+        rig.cluster.delete::<Agent>(&name);
     }
     rig.delete::<Board>("ops");
     rig.delete::<AgentGateway>("gw");
     rig.until("the deletion of all objects", |rig| {
-        let state = rig.store.state();
-        state.agents.is_empty() && state.gateways.is_empty()
+        let state = &rig.cluster;
+        state.agents().is_empty() && state.gateways().is_empty()
     })
     .await;
 }
@@ -193,18 +190,14 @@ async fn the_same_agents_are_taken_up_from_the_objects_of_each_tool() {
             assert_eq!(rig.token(name) == token, has_proof, "{tool:?} {name}");
             let binding = binding(&rig, name);
             assert_eq!((binding.taken_up, binding.adopted), (has_proof, !has_proof), "{tool:?} {name}");
-            let secret = rig.store.state().secrets[&ObjectKey::new(NS, format!("{name}-token"))].clone();
+            let secret = rig.cluster.secrets()[&ObjectKey::new(NS, format!("{name}-token"))].clone();
             let owner = secret.metadata.owner_references.unwrap().remove(0).uid;
-            assert_eq!(
-                Some(owner.clone()),
-                uid(&rig.store.state().agents[&ObjectKey::new(NS, name)]),
-                "{tool:?} {name}"
-            );
+            assert_eq!(Some(owner.clone()), uid(&rig.cluster.agents()[&ObjectKey::new(NS, name)]), "{tool:?} {name}");
             assert_eq!(secret.data.unwrap()["agent-id"].0, owner.as_bytes(), "{tool:?} {name}");
         }
         delete_everything(&mut rig).await;
         assert!(agents(&gateway).is_empty() && gateway.orphans().is_empty(), "{tool:?}: {:?}", gateway.orphans());
-        let secrets: Vec<_> = rig.store.state().secrets.keys().map(|key| key.name.clone()).collect();
+        let secrets: Vec<_> = rig.cluster.secrets().keys().map(|key| key.name.clone()).collect();
         assert_eq!(secrets, ["gw-auth"], "{tool:?}");
     }
 }
@@ -225,11 +218,11 @@ async fn an_agent_from_before_the_annotation_gets_it_by_one_write() {
     let (mut rig, gateway) = fleet().await;
     rig.stop();
     let key = ObjectKey::new(NS, "one");
-    rig.store.state().agents.get_mut(&key).unwrap().metadata.annotations = None;
+    rig.cluster.edit::<Agent>(&key, |agent| agent.metadata.annotations = None);
     rig.start();
     let writes = gateway.writes();
     rig.until("the annotation", |rig| annotation(rig, "one") == Some(rig.agent_id("one"))).await;
-    rig.store.annotate::<Agent>(&key, ANNOTATION, "mc-of-somebody-else");
+    rig.cluster.annotate::<Agent>(&key, ANNOTATION, "mc-of-somebody-else");
     rig.until("the former annotation", |rig| annotation(rig, "one") == Some(rig.agent_id("one"))).await;
     assert_eq!((gateway.writes(), rig.agent_id("one")), (writes, binding(&rig, "one").agent_id));
 }
@@ -242,7 +235,7 @@ async fn a_crash_after_any_write_of_a_taking_up_keeps_the_token_and_doubles_noth
         lost(old);
         let mut rig = backup.restore(&gateway);
         rig.until_ready().await;
-        rig.store.state().writes
+        rig.faults.state().writes
     };
     for crash_at in 1..=writes {
         let (old, gateway) = fleet().await;
@@ -251,8 +244,8 @@ async fn a_crash_after_any_write_of_a_taking_up_keeps_the_token_and_doubles_noth
         let backup = Backup::of(&old, Tool::Velero);
         lost(old);
         let mut rig = backup.restore(&gateway);
-        rig.store.state().crash_at = [crash_at].into();
-        let crashed = rig.store.crashed.clone();
+        rig.faults.state().crash_at = [crash_at].into();
+        let crashed = rig.faults.crashed.clone();
         tokio::select! {
             biased;
             () = crashed.notified() => rig.start(),
@@ -278,7 +271,7 @@ async fn an_agent_without_its_secret_is_adopted_and_its_folder_stays_at_deletion
     assert_ne!(rig.token("one"), token);
     assert!(holds_token(&rig, &gateway, "one"));
     rig.delete::<Agent>("one");
-    rig.until("the deletion", |rig| rig.store.state().agents.len() == 2).await;
+    rig.until("the deletion", |rig| rig.cluster.agents().len() == 2).await;
     assert!(!agents(&gateway).contains(&id));
     assert_eq!(gateway.workspace(&bound.workspace)["MEMORY.md"], MEMORY);
 }
@@ -306,7 +299,7 @@ async fn an_agent_that_the_gateway_lost_is_created_under_its_id_with_the_files_t
     gateway.edit_file(&id, "MEMORY.md", Some(MEMORY));
     let backup = Backup::of(&old, Tool::Velero);
     old.delete::<Agent>("kept");
-    old.until("the deletion", |rig| rig.store.state().agents.len() == 3).await;
+    old.until("the deletion", |rig| rig.cluster.agents().len() == 3).await;
     lost(old);
     let mut rig = backup.restore(&gateway);
     rig.until_ready().await;
@@ -319,7 +312,7 @@ async fn an_agent_that_the_gateway_lost_is_created_under_its_id_with_the_files_t
 async fn a_copied_manifest_gets_an_agent_of_its_own_and_the_original_is_untouched() {
     let (mut rig, gateway) = fleet().await;
     let before = (rig.status("one"), gateway.writes());
-    let mut copy = Tool::Kubectl.carry(&rig.store.state().agents[&ObjectKey::new(NS, "one")].clone());
+    let mut copy = Tool::Kubectl.carry(&rig.cluster.agents()[&ObjectKey::new(NS, "one")].clone());
     copy["metadata"]["name"] = json!("copy");
     rig.apply::<Agent>(copy);
     rig.until_ready().await;
@@ -328,7 +321,7 @@ async fn a_copied_manifest_gets_an_agent_of_its_own_and_the_original_is_untouche
     assert_eq!(rig.status("one").binding, before.0.binding);
     assert_eq!(agents(&gateway).len(), 4);
     rig.delete::<Agent>("copy");
-    rig.until("the deletion", |rig| rig.store.state().agents.len() == 3).await;
+    rig.until("the deletion", |rig| rig.cluster.agents().len() == 3).await;
     assert!(agents(&gateway).contains(&rig.agent_id("one")));
 }
 
@@ -360,7 +353,8 @@ async fn an_annotation_that_is_no_id_claims_nothing() {
     rig.until_ready().await;
     for name in ["a", "b", "c", "d"] {
         assert_eq!(annotation(&rig, name), Some(rig.agent_id(name)));
-        assert!(rig.agent_id(name).starts_with("mc-00000000-"), "{}", rig.agent_id(name));
+        let own = uid(&rig.cluster.agents()[&ObjectKey::new(NS, name)]).unwrap();
+        assert_eq!(rig.agent_id(name), format!("mc-{own}"));
     }
     assert_eq!(gateway.agents()["nova"]["workspace"], "/srv/nova");
 }
@@ -377,7 +371,7 @@ async fn an_agent_that_was_taken_up_and_moves_to_another_gateway_gets_its_own_id
     rig.apply::<Board>(json!({ "metadata": { "name": "lab" }, "spec": { "gatewayRef": { "name": "gw2" } } }));
     rig.agent("one", json!({ "boardRef": { "name": "lab" } }));
     rig.until_ready().await;
-    let own = format!("mc-{}", uid(&rig.store.state().agents[&ObjectKey::new(NS, "one")]).unwrap());
+    let own = format!("mc-{}", uid(&rig.cluster.agents()[&ObjectKey::new(NS, "one")]).unwrap());
     assert_eq!((rig.agent_id("one"), annotation(&rig, "one")), (own.clone(), Some(own.clone())));
     assert_eq!(agents(&other), [own]);
     assert!(!agents(&gateway).contains(&id), "the deletion policy removed it");
@@ -392,10 +386,10 @@ async fn a_lead_after_a_lead_that_was_taken_up_gets_the_id_of_the_present_board(
     let mut rig = backup.clone().restore(&gateway);
     rig.until_ready().await;
     let lead = |rig: &Rig| rig.agent("lead", json!({ "boardRef": { "name": "ops" }, "role": "Lead" }));
-    let board_uid = uid(&rig.store.state().boards[&ObjectKey::new(NS, "ops")]).unwrap();
+    let board_uid = uid(&rig.cluster.boards()[&ObjectKey::new(NS, "ops")]).unwrap();
     for _ in 0..2 {
         rig.delete::<Agent>("lead");
-        rig.until("the deletion", |rig| rig.store.state().agents.len() == 2).await;
+        rig.until("the deletion", |rig| rig.cluster.agents().len() == 2).await;
         assert!(!agents(&gateway).contains(&former));
         lead(&rig);
         rig.until_ready().await;
@@ -413,8 +407,8 @@ async fn guest_fleet() -> (Rig, Simulator, String, Value) {
     let key = ObjectKey::new(OTHER, "guest");
     let id = guest(&old).agent_id.unwrap();
     gateway.edit_file(&id, "MEMORY.md", Some(MEMORY));
-    let agent = Tool::Velero.carry(&old.store.state().agents[&key].clone());
-    let secret = Tool::Velero.carry(&old.store.state().secrets[&ObjectKey::new(OTHER, "guest-token")].clone());
+    let agent = Tool::Velero.carry(&old.cluster.agents()[&key].clone());
+    let secret = Tool::Velero.carry(&old.cluster.secrets()[&ObjectKey::new(OTHER, "guest-token")].clone());
     let device = Backup::of(&old, Tool::Velero);
     lost(old);
     let rig = another_cluster(&gateway);
@@ -437,7 +431,7 @@ fn admit_guests(rig: &Rig, permissions: &Value) {
 }
 
 fn guest(rig: &Rig) -> muster::api::AgentStatus {
-    rig.store.state().agents[&ObjectKey::new(OTHER, "guest")].status.clone().unwrap_or_default()
+    rig.cluster.agents()[&ObjectKey::new(OTHER, "guest")].status.clone().unwrap_or_default()
 }
 
 async fn until_unproven(rig: &mut Rig) -> String {
@@ -451,7 +445,7 @@ async fn until_unproven(rig: &mut Rig) -> String {
 }
 
 async fn until_guest_ready(rig: &mut Rig) {
-    let is_ready = |rig: &Rig| rig.store.state().agents.get(&ObjectKey::new(OTHER, "guest")).is_some_and(woken);
+    let is_ready = |rig: &Rig| rig.cluster.agents().get(&ObjectKey::new(OTHER, "guest")).is_some_and(woken);
     rig.until("the guest to be ready", is_ready).await;
 }
 
@@ -466,11 +460,7 @@ async fn a_guest_without_a_proof_is_told_what_is_missing_and_taken_up_with_its_s
     rig.run_for(std::time::Duration::from_mins(1)).await;
     assert_eq!((gateway.writes(), guest(&rig).binding), (writes, None));
     let key = ObjectKey::new(OTHER, "guest");
-    assert_eq!(
-        rig.store.state().agents[&key].metadata.annotations.as_ref().unwrap()[ANNOTATION],
-        id,
-        "the claim is kept"
-    );
+    assert_eq!(rig.cluster.agents()[&key].metadata.annotations.as_ref().unwrap()[ANNOTATION], id, "the claim is kept");
     rig.apply::<Secret>(secret);
     until_guest_ready(&mut rig).await;
     let bound = guest(&rig).binding.unwrap();
@@ -493,10 +483,7 @@ async fn a_guest_is_taken_up_without_a_proof_where_the_gateway_permits_it() {
 async fn a_guest_without_its_annotation_gets_a_new_agent_and_the_former_one_stays() {
     let (mut rig, gateway, id, _) = guest_fleet().await;
     until_unproven(&mut rig).await;
-    {
-        let mut state = rig.store.state();
-        state.agents.get_mut(&ObjectKey::new(OTHER, "guest")).unwrap().metadata.annotations = None;
-    }
+    rig.cluster.edit::<Agent>(&ObjectKey::new(OTHER, "guest"), |guest| guest.metadata.annotations = None);
     until_guest_ready(&mut rig).await;
     assert_ne!(guest(&rig).agent_id, Some(id.clone()));
     assert_eq!((agents(&gateway).len(), gateway.file(&id, "MEMORY.md").as_deref()), (2, Some(MEMORY)));
@@ -524,7 +511,7 @@ async fn a_restored_agent_of_a_gateway_that_is_away_can_be_deleted_at_once() {
     gateway.stop();
     let mut rig = backup.restore(&gateway);
     rig.run_for(std::time::Duration::from_secs(40)).await;
-    assert!(rig.store.state().agents.values().all(|agent| !ready(agent)));
+    assert!(rig.cluster.agents().values().all(|agent| !ready(agent)));
     delete_everything(&mut rig).await;
     gateway.start();
     assert_eq!(agents(&gateway).len(), 3, "a claim names nothing that is removed");

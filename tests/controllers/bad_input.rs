@@ -8,15 +8,14 @@ use muster::api::conditions::find;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster::controllers::agent;
-use muster::state::store::StoreError;
 use muster_simulator::Fault;
 use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig, gateway_manifest};
 
 fn gateway_condition(rig: &Rig, kind: ConditionType) -> (String, String, String) {
-    let state = rig.store.state();
-    let status = state.gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default();
+    let state = &rig.cluster;
+    let status = state.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default();
     let found = find(&status.conditions, kind);
     found.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).unwrap_or_default()
 }
@@ -178,7 +177,7 @@ async fn a_secret_of_another_owner_is_not_overwritten() {
 #[tokio::test(start_paused = true)]
 async fn not_admitted_names_allowed_namespaces_and_admission_recovers() {
     let (mut rig, _gateway) = Rig::new();
-    rig.store.state().namespaces.insert("fleet".into(), [("team".to_owned(), "a".to_owned())].into());
+    rig.cluster.label_namespace(NS, "team", "a");
     let mut far = gateway_manifest("gw");
     far["metadata"]["namespace"] = json!("shared");
     rig.apply::<AgentGateway>(far.clone());
@@ -273,7 +272,7 @@ async fn the_older_of_two_agents_with_one_id_keeps_it() {
     rig.until("the first agent to be Ready", |rig| rig.condition("first", ConditionType::Ready).0 == "True").await;
     rig.delete::<Agent>("second");
     rig.until("the deletion of the second agent", |rig| {
-        !rig.store.state().agents.contains_key(&ObjectKey::new(NS, "second"))
+        !rig.cluster.agents().contains_key(&ObjectKey::new(NS, "second"))
     })
     .await;
     assert_eq!(gateway.agents()["ops-bot"]["name"], "first", "deleting the second agent keeps the first");
@@ -290,13 +289,13 @@ async fn an_invalid_name_is_reported_and_its_agent_can_be_deleted() {
     ] {
         let (mut rig, gateway) = Rig::new();
         rig.board("ops");
-        rig.agent(name, spec);
+        rig.unchecked::<Agent>(json!({ "metadata": { "name": name }, "spec": spec }));
         let message = rig.until_reason(name, "InvalidSpec").await;
         assert!(message.contains(words), "{message}");
         assert_eq!(rig.condition(name, ConditionType::Stalled).0, "True");
         assert!(gateway.agents().keys().all(|id| id == "main"), "an invalid Agent creates no agent");
         rig.delete::<Agent>(name);
-        rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
+        rig.until("the deletion to finish", |rig| rig.cluster.agents().is_empty()).await;
     }
 }
 
@@ -305,11 +304,11 @@ async fn an_invalid_secret_name_of_a_gateway_is_reported_and_the_gateway_can_be_
     let (mut rig, _gateway) = Rig::new();
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["auth"] = json!({ "tokenSecretRef": { "name": "../configmaps/x", "key": "token" } });
-    rig.apply::<AgentGateway>(manifest);
+    rig.unchecked::<AgentGateway>(manifest);
     let message = until_gateway(&mut rig, ConditionType::Ready, "InvalidSpec").await;
     assert!(message.contains("spec.auth.tokenSecretRef.name"), "{message}");
     rig.delete::<AgentGateway>("gw");
-    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.cluster.gateways().is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -318,16 +317,16 @@ async fn a_quota_that_denies_the_token_secret_is_reported_and_retried_with_the_g
     rig.board("ops");
     let words = r#"secrets "one-token" is forbidden: exceeded quota: small, requested: secrets=1, used: secrets=2, limited: secrets=2"#;
     rig.until("the gateway", |rig| gateway_condition(rig, ConditionType::Ready).0 == "True").await;
-    rig.store.state().denied_secrets = Some(StoreError::of_answer(403, words));
+    rig.faults.state().denied_secrets = Some((403, words.to_owned()));
     rig.worker("one");
     let message = rig.until_reason("one", "KubernetesError").await;
     assert!(message.contains("exceeded quota: small") && message.contains("raise the quota"), "{message}");
     assert_eq!(rig.condition("one", ConditionType::Reconciling).0, "True");
-    let object = Arc::new(rig.store.state().agents[&ObjectKey::new(NS, "one")].clone());
+    let object = Arc::new(rig.cluster.agents()[&ObjectKey::new(NS, "one")].clone());
     assert!(
         agent::reconcile(rig.ctx(), &object).await.failed,
         "a failed reconcile is retried with the growing backoff"
     );
-    rig.store.state().denied_secrets = None;
+    rig.faults.state().denied_secrets = None;
     rig.until_ready().await;
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kube::Resource;
 use muster::api::{Agent, ConditionType};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
@@ -31,7 +30,7 @@ fn apply_agents(rig: &Rig, extra: &Value) {
 }
 
 fn all_ready(rig: &Rig) -> bool {
-    rig.store.state().agents.values().all(ready)
+    rig.cluster.agents().values().all(ready)
 }
 
 /// The number of agents with this heartbeat interval.
@@ -55,15 +54,15 @@ async fn thirty_agents_get_their_heartbeat_within_the_write_budget_of_one_minute
 /// Applies the agents one by one. Returns the time from the last one until all are Ready.
 async fn apply_one_by_one(rig: &mut Rig, gateway: &Simulator) -> Duration {
     let (began, before) = (Instant::now(), gateway.count("config.patch"));
-    let store = rig.store.clone();
+    let cluster = rig.cluster.clone();
     let arriving = async {
         for number in 0..AGENTS {
-            store.apply::<Agent>(agent_manifest(number));
+            cluster.apply::<Agent>(agent_manifest(number));
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         Instant::now()
     };
-    let all_applied = |rig: &Rig| rig.store.state().agents.len() == AGENTS && all_ready(rig);
+    let all_applied = |rig: &Rig| rig.cluster.agents().len() == AGENTS && all_ready(rig);
     let (last, ()) = tokio::join!(arriving, rig.until("all to be Ready", all_applied));
     let (patches, minutes) = (gateway.count("config.patch") - before, began.elapsed().as_secs() / 60 + 1);
     // The first write over the budget is refused, and its error has the start of the next minute.
@@ -71,13 +70,9 @@ async fn apply_one_by_one(rig: &mut Rig, gateway: &Simulator) -> Duration {
     last.elapsed()
 }
 
-fn agent_manifest(number: usize) -> Agent {
+fn agent_manifest(number: usize) -> Value {
     let spec = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } });
-    let manifest = json!({
-        "apiVersion": Agent::api_version(&()), "kind": Agent::kind(&()),
-        "metadata": { "name": format!("agent-{number}"), "namespace": NS }, "spec": spec,
-    });
-    serde_json::from_value(manifest).unwrap()
+    json!({ "metadata": { "name": format!("agent-{number}"), "namespace": NS }, "spec": spec })
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +126,7 @@ async fn sixty_agents_applied_at_once_cost_at_most_two_config_writes() {
     rig.run_for(Duration::from_secs(5)).await;
     let before = gateway.count("config.patch");
     for number in 0..60 {
-        rig.store.apply::<Agent>(agent_manifest(number));
+        rig.apply::<Agent>(agent_manifest(number));
     }
     rig.until("all to be Ready", all_ready).await;
     let patches = gateway.count("config.patch") - before;
@@ -143,9 +138,8 @@ async fn the_entry_of_an_agent_that_is_applied_alone_is_written_at_once() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.run_for(Duration::from_secs(20)).await;
-    rig.store.apply::<Agent>(agent_manifest(0));
+    rig.apply::<Agent>(agent_manifest(0));
     let (began, before) = (Instant::now(), gateway.count("config.patch"));
-    rig.reconcile_all().await;
     while gateway.count("config.patch") == before {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -11,7 +11,7 @@ use crate::rig::{Rig, woken};
 const NAMES: [&str; 3] = ["lead", "one", "bot"];
 
 /// A board with a lead, a worker, and a worker whose chosen id was in use before.
-fn three_agents() -> (Rig, Simulator) {
+pub(crate) fn three_agents() -> (Rig, Simulator) {
     let (rig, gateway) = Rig::new();
     rig.board("ops");
     gateway.close_id("ops-bot");
@@ -30,7 +30,7 @@ fn apply_all(rig: &Rig, prefix: &str) {
     }
 }
 
-fn assert_final_state(rig: &Rig, gateway: &Simulator, context: &str) {
+pub(crate) fn assert_final_state(rig: &Rig, gateway: &Simulator, context: &str) {
     assert_state(rig, gateway, "", 1, context);
 }
 
@@ -54,14 +54,14 @@ fn assert_state(rig: &Rig, gateway: &Simulator, prefix: &str, wakes: usize, cont
     }
 }
 
-fn assert_empty(rig: &Rig, gateway: &Simulator, context: &str) {
+pub(crate) fn assert_empty(rig: &Rig, gateway: &Simulator, context: &str) {
     let ids: Vec<_> = gateway.agents().into_keys().filter(|id| id != "main").collect();
     assert!(ids.is_empty(), "{context}: {ids:?} left on the gateway");
     let orphans = gateway.orphans();
     assert!(orphans.is_empty(), "{context}: {orphans:?}; {:#?}", last_calls(gateway));
-    let state = rig.store.state();
-    assert!(state.agents.is_empty() && state.gateways.is_empty(), "{context}: objects left");
-    let secrets: Vec<_> = state.secrets.keys().filter(|k| k.name != "gw-auth").collect();
+    let state = &rig.cluster;
+    assert!(state.agents().is_empty() && state.gateways().is_empty(), "{context}: objects left");
+    let secrets: Vec<_> = state.secrets().into_keys().filter(|k| k.name != "gw-auth").collect();
     assert!(secrets.is_empty(), "{context}: {secrets:?} left");
 }
 
@@ -76,21 +76,21 @@ fn short(params: &serde_json::Value) -> String {
     params.to_string().chars().take(120).collect()
 }
 
-fn delete_all(rig: &Rig) {
+pub(crate) fn delete_all(rig: &Rig) {
     rig.delete::<AgentGateway>("gw");
     for name in NAMES {
         rig.delete::<Agent>(name);
     }
 }
 
-fn all_gone(rig: &Rig) -> bool {
-    let state = rig.store.state();
-    state.agents.is_empty() && state.gateways.is_empty()
+pub(crate) fn all_gone(rig: &Rig) -> bool {
+    let state = &rig.cluster;
+    state.agents().is_empty() && state.gateways().is_empty()
 }
 
 /// Runs until the crash, or until `done` holds.
-async fn until_crash(rig: &mut Rig, done: fn(&Rig) -> bool) {
-    let crashed = rig.store.crashed.clone();
+pub(crate) async fn until_crash(rig: &mut Rig, done: fn(&Rig) -> bool) {
+    let crashed = rig.faults.crashed.clone();
     tokio::select! {
         biased;
         () = crashed.notified() => rig.start(),
@@ -98,19 +98,19 @@ async fn until_crash(rig: &mut Rig, done: fn(&Rig) -> bool) {
     }
 }
 
-fn all_woken(rig: &Rig) -> bool {
-    rig.store.state().agents.values().all(woken)
+pub(crate) fn all_woken(rig: &Rig) -> bool {
+    rig.cluster.agents().values().all(woken)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_after_any_kubernetes_write_converges_to_the_same_state() {
     let (mut rig, _) = three_agents();
     rig.until_ready().await;
-    let writes = rig.store.state().writes;
+    let writes = rig.faults.state().writes;
     assert!(writes > 8, "a create makes {writes} writes");
     for crash_at in 1..=writes {
         let (mut rig, gateway) = three_agents();
-        rig.store.state().crash_at = [crash_at].into();
+        rig.faults.state().crash_at = [crash_at].into();
         until_crash(&mut rig, all_woken).await;
         rig.until_ready().await;
         assert_final_state(&rig, &gateway, &format!("crash after write {crash_at}"));
@@ -123,8 +123,8 @@ async fn a_crash_after_any_write_of_a_deletion_leaves_nothing() {
         let (mut rig, gateway) = three_agents();
         rig.until_ready().await;
         delete_all(&rig);
-        let before = rig.store.state().writes;
-        rig.store.state().crash_at = [before + crash_at].into();
+        let before = rig.faults.state().writes;
+        rig.faults.state().crash_at = [before + crash_at].into();
         until_crash(&mut rig, all_gone).await;
         rig.until("the deletion to finish", all_gone).await;
         assert_empty(&rig, &gateway, &format!("crash after write {crash_at} of the deletion"));
@@ -200,7 +200,7 @@ async fn a_lost_reply_to_any_write_of_a_deletion_leaves_nothing() {
 async fn a_gateway_killed_during_setup_ends_with_each_agent_once() {
     let (mut rig, gateway) = three_agents();
     gateway.inject(Fault::on("config.patch").nth(1).kill_after());
-    rig.wait_for_change(Duration::from_secs(1)).await;
+    rig.run_for(Duration::from_secs(1)).await;
     let restart = {
         let gateway = gateway.clone();
         async move {
@@ -232,17 +232,17 @@ async fn agents_wait_for_a_gateway_that_answers_ok_and_applies_nothing() {
 async fn a_crash_after_any_write_of_an_update_converges_to_the_new_state() {
     let (mut rig, _) = three_agents();
     rig.until_ready().await;
-    let before = rig.store.state().writes;
+    let before = rig.faults.state().writes;
     apply_all(&rig, "new ");
     rig.until_ready().await;
-    let writes = rig.store.state().writes - before;
+    let writes = rig.faults.state().writes - before;
     assert!(writes >= 3, "an update makes {writes} writes");
     for crash_at in 1..=writes {
         let (mut rig, gateway) = three_agents();
         rig.until_ready().await;
-        let before = rig.store.state().writes;
+        let before = rig.faults.state().writes;
         apply_all(&rig, "new ");
-        rig.store.state().crash_at = [before + crash_at].into();
+        rig.faults.state().crash_at = [before + crash_at].into();
         until_crash(&mut rig, |_| false).await;
         rig.until_ready().await;
         rig.run_for(Duration::from_secs(10)).await;

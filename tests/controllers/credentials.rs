@@ -12,8 +12,8 @@ use crate::rig::{NS, Rig, gateway_manifest};
 const RESYNC: Duration = Duration::from_mins(12);
 
 fn device_secret_value(rig: &Rig, key: &str) -> String {
-    let state = rig.store.state();
-    String::from_utf8(state.secrets[&ObjectKey::new(NS, "gw-device")].data.as_ref().unwrap()[key].0.clone()).unwrap()
+    let state = &rig.cluster;
+    String::from_utf8(state.secrets()[&ObjectKey::new(NS, "gw-device")].data.as_ref().unwrap()[key].0.clone()).unwrap()
 }
 
 async fn connected_with_one_agent() -> (Rig, Simulator) {
@@ -61,7 +61,7 @@ async fn a_url_that_an_older_schema_accepted_is_refused_and_no_credential_is_sen
     let (mut rig, _gateway) = Rig::new();
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["url"] = serde_json::json!("ws://gw:18789/?token=t0k");
-    rig.apply::<AgentGateway>(manifest);
+    rig.unchecked::<AgentGateway>(manifest);
     rig.until("the refusal", |rig| rig.gateway_condition("gw", ConditionType::Ready).1 == "InvalidSpec").await;
     let message = rig.gateway_condition("gw", ConditionType::Ready).2;
     assert!(message.contains("spec.auth") && !message.contains("t0k"), "{message}");

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use muster::api::agent::DeletionPolicy;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster::controllers::agent;
 use muster::core::event::Event;
-use muster::state::store::Store;
 use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::json;
 
+use crate::cluster::path_of;
 use crate::rig::{NS, Rig, gateway_manifest};
 
 async fn provisioned() -> (Rig, Simulator, String) {
@@ -25,7 +25,7 @@ async fn provisioned() -> (Rig, Simulator, String) {
 }
 
 fn agent_gone(rig: &Rig) -> bool {
-    rig.store.state().agents.is_empty()
+    rig.cluster.agents().is_empty()
 }
 
 #[tokio::test(start_paused = true)]
@@ -35,15 +35,15 @@ async fn deleting_an_agent_removes_its_gateway_agent_workspace_and_secret() {
     rig.until("the deletion to finish", agent_gone).await;
     assert!(!gateway.agents().contains_key(&id));
     assert!(gateway.file(&id, "AGENTS.md").is_none() && gateway.orphans().is_empty());
-    assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")));
-    assert!(rig.store.state().gateways.len() == 1);
+    assert!(!rig.cluster.secrets().contains_key(&ObjectKey::new(NS, "one-token")));
+    assert!(rig.cluster.gateways().len() == 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_cache_repeats_no_removal() {
     let (mut rig, gateway, _) = provisioned().await;
     rig.delete::<Agent>("one");
-    let cached = Arc::new(rig.store.state().agents[&ObjectKey::new(NS, "one")].clone());
+    let cached = Arc::new(rig.cluster.agents()[&ObjectKey::new(NS, "one")].clone());
     rig.until("the deletion to finish", agent_gone).await;
     agent::reconcile(rig.ctx(), &cached).await;
     assert_eq!(gateway.count("agents.delete"), 1);
@@ -62,11 +62,11 @@ async fn any_order_of_deletion_leaves_nothing() {
         let (mut rig, gateway, id) = provisioned().await;
         for index in &order {
             steps[*index](&rig);
-            rig.reconcile_all().await;
+            rig.run_for(Duration::from_secs(1)).await;
         }
-        rig.until("the deletion to finish", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
+        rig.until("the deletion to finish", |rig| agent_gone(rig) && rig.cluster.gateways().is_empty()).await;
         assert!(!gateway.agents().contains_key(&id), "{order:?}: the agent is left on the gateway");
-        let secrets: Vec<_> = rig.store.state().secrets.keys().cloned().collect();
+        let secrets: Vec<_> = rig.cluster.secrets().keys().cloned().collect();
         assert!(secrets.is_empty(), "{order:?}: {secrets:?}");
     }
 }
@@ -93,7 +93,7 @@ async fn a_restarted_operator_cleans_up_without_the_gateways_secret() {
     rig.delete::<Board>("ops");
     rig.delete::<Agent>("one");
     rig.start();
-    rig.until("the deletion to finish", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| agent_gone(rig) && rig.cluster.gateways().is_empty()).await;
     assert!(!gateway.agents().contains_key(&id));
 }
 
@@ -144,6 +144,7 @@ async fn a_changed_default_of_the_gateway_is_recorded_once() {
     assert_eq!(policy(&rig), Some(DeletionPolicy::Delete));
     gateway_default(&rig, Some("Orphan"));
     rig.until("the policy in the binding", |rig| policy(rig) == Some(DeletionPolicy::Orphan)).await;
+    rig.run_for(Duration::from_secs(5)).await;
     let written = rig.write_counts();
     rig.run_for(Duration::from_secs(30)).await;
     assert_eq!(rig.write_counts(), written, "the policy is recorded once");
@@ -180,7 +181,7 @@ async fn the_deletion_of_a_board_and_its_gateway_follows_the_policy_of_each_agen
     let known = policies.map(|(name, _, _)| (rig.agent_id(name), rig.status(name).workspace_path.unwrap()));
     rig.delete::<Board>("ops");
     rig.delete::<AgentGateway>("gw");
-    rig.until("the deletion of the gateway", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion of the gateway", |rig| rig.cluster.gateways().is_empty()).await;
     for ((id, workspace), (name, _, stays)) in known.iter().zip(policies) {
         let seen = [gateway.agents().contains_key(id), gateway.workspace(workspace).contains_key("AGENTS.md")];
         assert_eq!(seen, stays, "{name}: the agent and its files");
@@ -190,11 +191,11 @@ async fn the_deletion_of_a_board_and_its_gateway_follows_the_policy_of_each_agen
 #[tokio::test(start_paused = true)]
 async fn a_vanished_gateway_removes_nothing() {
     let (mut rig, gateway, id) = provisioned().await;
-    rig.store.state().gateways.clear();
+    rig.cluster.remove::<AgentGateway>(&ObjectKey::new(NS, "gw"));
     rig.delete::<Agent>("one");
     rig.until("the deletion to finish", agent_gone).await;
     assert!(gateway.agents().contains_key(&id));
-    let events = rig.store.state().events.clone();
+    let events = rig.cluster.events().clone();
     assert!(events.iter().any(|(_, event)| event.warning && event.message.contains("no longer exists")), "{events:?}");
 }
 
@@ -212,7 +213,7 @@ async fn the_event_of_a_removal_names_the_folder_and_where_it_is() {
         let workspace = rig.status("one").workspace_path.unwrap();
         rig.delete::<Agent>("one");
         rig.until("the deletion to finish", agent_gone).await;
-        let events = rig.store.state().events.clone();
+        let events = rig.cluster.events().clone();
         let events: Vec<_> = events.into_iter().map(|(_, event)| event).filter(|e| e.reason == "Removed").collect();
         assert_eq!(events.len(), 1, "{policy}: {events:?}");
         let Event { warning, message, .. } = &events[0];
@@ -238,9 +239,9 @@ async fn many_removals_run_in_sequence_and_block_no_other_agent() {
     }
     rig.worker("z");
     rig.until("the new agent to be Ready", |rig| rig.condition("z", ConditionType::Ready).0 == "True").await;
-    let left = rig.store.state().agents.len() - 1;
+    let left = rig.cluster.agents().len() - 1;
     assert!(left >= 12, "{left} of 24 removals were pending");
-    rig.until("the deletion of the other agents", |rig| rig.store.state().agents.len() == 1).await;
+    rig.until("the deletion of the other agents", |rig| rig.cluster.agents().len() == 1).await;
     assert_eq!(gateway.agents().len(), 1 + usize::from(gateway.agents().contains_key("main")));
 }
 
@@ -252,7 +253,7 @@ async fn an_unreachable_gateway_blocks_the_deletion_and_the_message_names_orphan
     let message = rig.until_reason("one", "DeletionBlocked").await;
     assert!(message.contains("Orphan"), "{message}");
     rig.run_for(Duration::from_mins(10)).await;
-    assert_eq!(rig.store.state().agents.len(), 1, "the deletion waits for the gateway");
+    assert_eq!(rig.cluster.agents().len(), 1, "the deletion waits for the gateway");
     gateway.start();
     rig.until("the deletion to finish", agent_gone).await;
     assert!(!gateway.agents().contains_key(&id));
@@ -264,8 +265,8 @@ async fn deleting_an_unreachable_gateway_bounds_the_wait_and_reports_the_leftove
     gateway.kill();
     rig.delete::<Agent>("one");
     rig.delete::<AgentGateway>("gw");
-    rig.until("the deletion to finish", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
-    let events = rig.store.state().events.clone();
+    rig.until("the deletion to finish", |rig| agent_gone(rig) && rig.cluster.gateways().is_empty()).await;
+    let events = rig.cluster.events().clone();
     assert!(events.iter().any(|(_, event)| event.warning && event.message.contains(&id)), "{events:?}");
 }
 
@@ -273,7 +274,7 @@ async fn deleting_an_unreachable_gateway_bounds_the_wait_and_reports_the_leftove
 async fn deleting_a_gateway_removes_its_agents_and_reports_gateway_not_found() {
     let (mut rig, gateway, id) = provisioned().await;
     rig.delete::<AgentGateway>("gw");
-    rig.until("the deletion of the gateway", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion of the gateway", |rig| rig.cluster.gateways().is_empty()).await;
     assert!(!gateway.agents().contains_key(&id));
     rig.until_reason("one", "GatewayNotFound").await;
     assert_eq!(rig.condition("one", ConditionType::Stalled).0, "True");
@@ -285,9 +286,9 @@ async fn a_deleted_agent_leaves_nothing_in_memory() {
     rig.until("the end of the run", |rig| rig.status("one").wake.unwrap().answered_at.is_some()).await;
     let activity = rig.link("gw").client().activity();
     assert!(activity.borrow().of(&id).is_some());
-    let object = rig.store.state().agents[&ObjectKey::new(NS, "one")].clone();
+    let object = rig.cluster.agents()[&ObjectKey::new(NS, "one")].clone();
     let heartbeats = &rig.ctx().state.heartbeats;
-    let now = rig.ctx().state.store.now();
+    let now = rig.cluster.now();
     heartbeats.touch(&object, now);
     heartbeats.confirm(&object, "aa", now);
     rig.delete::<Agent>("one");
@@ -295,8 +296,6 @@ async fn a_deleted_agent_leaves_nothing_in_memory() {
     assert!(!gateway.agents().contains_key(&id));
     rig.link("gw").client().resync().await;
     assert_eq!(activity.borrow().of(&id), None);
-    // The watch reports the deletion.
-    rig.ctx().forget_agent(&object);
     let heartbeats = &rig.ctx().state.heartbeats;
     assert_eq!((heartbeats.newer_than_status(&object), heartbeats.confirmed(&object)), (None, None));
 }
@@ -305,10 +304,10 @@ async fn a_deleted_agent_leaves_nothing_in_memory() {
 async fn a_secret_that_somebody_puts_in_the_place_of_a_read_secret_is_not_deleted() {
     for (name, object) in [("one-token", "agent"), ("gw-device", "gateway")] {
         let (mut rig, _, _) = provisioned().await;
-        let others: Secret = serde_json::from_value(json!({
+        let others = json!({
+            "apiVersion": "v1", "kind": "Secret",
             "metadata": { "name": name, "namespace": NS, "uid": "another-uid" }, "data": { "password": "b3RoZXJz" },
-        }))
-        .unwrap();
+        });
         if object == "gateway" {
             rig.delete::<Agent>("one");
             rig.until("the deletion of the agent", agent_gone).await;
@@ -316,11 +315,13 @@ async fn a_secret_that_somebody_puts_in_the_place_of_a_read_secret_is_not_delete
         } else {
             rig.delete::<Agent>("one");
         }
-        rig.store.state().replaced_before_deletion = Some(others.clone());
-        let is_gone = |rig: &Rig| agent_gone(rig) && (object == "agent" || rig.store.state().gateways.is_empty());
+        let path = path_of::<Secret>(&ObjectKey::new(NS, name));
+        rig.faults.state().replaced_before_deletion.insert(path, others.clone());
+        let is_gone = |rig: &Rig| agent_gone(rig) && (object == "agent" || rig.cluster.gateways().is_empty());
         rig.until("the deletion to finish", is_gone).await;
-        let left = rig.store.state().secrets.get(&ObjectKey::new(NS, name)).cloned();
-        assert_eq!(left.and_then(|secret| secret.data), others.data, "{name}");
+        let left = rig.cluster.secrets().get(&ObjectKey::new(NS, name)).cloned();
+        let data = left.and_then(|secret| secret.data).map(|data| serde_json::to_value(data).unwrap());
+        assert_eq!(data.as_ref(), Some(&others["data"]), "{name}");
     }
 }
 
@@ -338,7 +339,7 @@ async fn deleted_with_its_namespace(namespace: &str) -> (Rig, Simulator) {
     rig.until_ready().await;
     gateway.stop();
     rig.run_for(Duration::from_mins(1)).await;
-    rig.store.delete::<Agent>(&ObjectKey::new(namespace, "one"));
+    rig.cluster.delete::<Agent>(&ObjectKey::new(namespace, "one"));
     (rig, gateway)
 }
 
@@ -348,14 +349,14 @@ async fn an_agent_that_goes_with_its_namespace_is_let_go_after_the_timeout_of_it
         let (mut rig, gateway) = deleted_with_its_namespace(namespace).await;
         rig.run_for(Duration::from_mins(10)).await;
         assert!(!agent_gone(&rig), "{namespace}: the namespace stays, so that the Agent waits for its gateway");
-        let now = rig.store.now();
-        rig.store.state().deleted_namespaces.insert(namespace.to_owned(), now);
+        let now = rig.cluster.now();
+        rig.cluster.delete::<Namespace>(&ObjectKey::new("", namespace));
         rig.run_for(Duration::from_mins(4)).await;
         assert!(!agent_gone(&rig), "{namespace}: spec.cleanupTimeout is 5m");
         rig.until("the deletion to finish", agent_gone).await;
-        let waited = Duration::try_from(rig.store.now().duration_since(now)).unwrap();
+        let waited = Duration::try_from(rig.cluster.now().duration_since(now)).unwrap();
         assert!(waited < Duration::from_mins(6), "{namespace}: {waited:?}");
-        let events = rig.store.state().events.clone();
+        let events = rig.cluster.events().clone();
         let shown = |(on, event): &(String, Event)| on == "gw" && event.warning && event.reason == "Deleting";
         let shown = events.into_iter().find(shown).map(|(_, event)| event.message);
         // Events of a namespace that is being deleted are refused.
@@ -371,8 +372,8 @@ async fn an_agent_that_goes_with_its_namespace_is_let_go_after_the_timeout_of_it
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_goes_with_its_namespace_is_removed_from_a_gateway_that_comes_back() {
     let (mut rig, gateway) = deleted_with_its_namespace("other").await;
-    let now = rig.store.now();
-    rig.store.state().deleted_namespaces.insert("other".to_owned(), now);
+    let _now = rig.cluster.now();
+    rig.cluster.delete::<Namespace>(&ObjectKey::new("", "other"));
     rig.run_for(Duration::from_mins(2)).await;
     gateway.start();
     rig.until("the deletion to finish", agent_gone).await;

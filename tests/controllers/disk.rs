@@ -80,10 +80,10 @@ async fn creations_and_deletions_wait_while_the_config_file_is_invalid() {
         rig.delete::<Agent>("one");
         rig.run_for(Duration::from_mins(5)).await;
         assert_eq!((config_write_counts(&gateway), gateway.config()), (before, config), "{version}");
-        let names: Vec<_> = rig.store.state().agents.keys().map(|key| key.name.clone()).collect();
+        let names: Vec<_> = rig.cluster.agents().keys().map(|key| key.name.clone()).collect();
         assert_eq!(names, ["four", "one", "three", "two"], "{version}: the removal is not confirmed");
         gateway.repair_config();
-        rig.until("the removal", |rig| rig.store.state().agents.len() == 3).await;
+        rig.until("the removal", |rig| rig.cluster.agents().len() == 3).await;
         rig.until_ready().await;
         let agents = gateway.agents();
         assert!(!agents.contains_key(&id) && agents.contains_key("night-bot"), "{version}: {agents:?}");

@@ -25,7 +25,7 @@ fn apply_agent(rig: &Rig, name: &str, more: &Value) {
 }
 
 fn all_ready(rig: &Rig) -> bool {
-    rig.store.state().agents.values().all(ready)
+    rig.cluster.agents().values().all(ready)
 }
 
 #[tokio::test(start_paused = true)]

@@ -86,7 +86,7 @@ async fn a_file_refused_since_an_upgrade_is_reported_after_a_long_outage() {
     assert_eq!(rig.condition("one", ConditionType::Ready).0, "Unknown");
     gateway.upgrade(Profile::v2026_9_6().with_token("secret-token"));
     rig.until("TOOLS.md to be folded", |rig| file_state(rig, "TOOLS.md").0 == FileState::Folded).await;
-    let events: Vec<_> = rig.store.state().events.iter().filter(|(_, n)| n.reason == "FileLeft").cloned().collect();
+    let events: Vec<_> = rig.cluster.events().iter().filter(|(_, n)| n.reason == "FileLeft").cloned().collect();
     assert!(events.len() == 1 && events[0].1.message.contains("TOOLS.md"), "{events:?}");
 }
 
@@ -166,7 +166,7 @@ fn apply_policy(rig: &Rig, name: &str, policy: &str) {
 #[tokio::test(start_paused = true)]
 async fn a_file_begun_after_a_listing_of_an_earlier_pass_is_not_overwritten() {
     let (mut rig, gateway, id) = with_unmanaged("MEMORY.md").await;
-    rig.reconcile_all().await;
+    rig.run_for(Duration::from_secs(5)).await;
     gateway.edit_file(&id, "MEMORY.md", Some("theirs"));
     apply_policy(&rig, "MEMORY.md", "IfMissing");
     rig.until("the file", |rig| file_state(rig, "MEMORY.md").0 == FileState::Kept).await;

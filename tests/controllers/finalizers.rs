@@ -5,17 +5,17 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
-use muster::controllers::gateway::orphaned_secrets::{self, release};
-use muster::core::gateway::cleanup::{DeletedGateway, missing};
+use muster::controllers::gateway::orphaned_secrets::release;
+use muster::core::gateway::cleanup::DeletedGateway;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
+use crate::cluster::path_of;
 use crate::rig::{NS, Rig, gateway_manifest};
 
 const CREDENTIALS_FINALIZER: &str = "muster.dev/credentials";
 
 fn secret(rig: &Rig, name: &str) -> Option<Secret> {
-    rig.store.state().secrets.get(&ObjectKey::new(NS, name)).cloned()
+    rig.cluster.secrets().get(&ObjectKey::new(NS, name)).cloned()
 }
 
 /// A Secret as a backup stores it: without owners, uid and version.
@@ -33,7 +33,7 @@ async fn until_connected(rig: &mut Rig) {
 }
 
 fn device_id(rig: &Rig) -> Option<String> {
-    rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.as_ref()?.device_id.clone()
+    rig.cluster.gateways()[&ObjectKey::new(NS, "gw")].status.as_ref()?.device_id.clone()
 }
 
 fn owners(rig: &Rig, secret_name: &str) -> Vec<String> {
@@ -44,12 +44,12 @@ fn owners(rig: &Rig, secret_name: &str) -> Vec<String> {
 /// Deletes every object of the namespace, as its deletion does, and waits until nothing is left.
 async fn end_namespace(rig: &mut Rig) {
     let (agents, boards, secrets) = {
-        let state = rig.store.state();
+        let state = &rig.cluster;
         let names = |keys: Vec<&ObjectKey>| keys.into_iter().map(|key| key.name.clone()).collect::<Vec<_>>();
         (
-            names(state.agents.keys().collect()),
-            names(state.boards.keys().collect()),
-            names(state.secrets.keys().collect()),
+            names(state.agents().keys().collect()),
+            names(state.boards().keys().collect()),
+            names(state.secrets().keys().collect()),
         )
     };
     for name in secrets {
@@ -63,24 +63,16 @@ async fn end_namespace(rig: &mut Rig) {
     }
     rig.delete::<AgentGateway>("gw");
     rig.until("the deletion of all objects", |rig| {
-        let state = rig.store.state();
-        state.agents.is_empty() && state.gateways.is_empty() && state.secrets.is_empty()
+        let state = &rig.cluster;
+        state.agents().is_empty() && state.gateways().is_empty() && state.secrets().is_empty()
     })
     .await;
 }
 
-/// Removes the finalizer of the AgentGateway, deletes the object, and returns its last state.
-fn delete_without_finalizer(rig: &Rig) -> AgentGateway {
-    let key = ObjectKey::new(NS, "gw");
-    let last = {
-        let mut state = rig.store.state();
-        let gateway = state.gateways.get_mut(&key).unwrap();
-        gateway.metadata.finalizers = None;
-        gateway.clone()
-    };
-    rig.delete::<AgentGateway>("gw");
-    assert!(rig.store.state().gateways.is_empty());
-    last
+/// Removes the finalizer of the AgentGateway, and deletes the object.
+fn delete_without_finalizer(rig: &Rig) {
+    rig.cluster.remove::<AgentGateway>(&ObjectKey::new(NS, "gw"));
+    assert!(rig.cluster.gateways().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +93,7 @@ async fn a_restored_device_secret_is_reused_and_its_namespace_can_be_deleted() {
         rig.board("ops");
         rig.worker("one");
         rig.until_ready().await;
-        let uid = rig.store.state().gateways[&ObjectKey::new(NS, "gw")].metadata.uid.clone().unwrap();
+        let uid = rig.cluster.gateways()[&ObjectKey::new(NS, "gw")].metadata.uid.clone().unwrap();
         assert_eq!(owners(&rig, "gw-device"), [uid], "{dead:?}");
         assert_eq!(device_id(&rig), device, "the device identity is unchanged");
         end_namespace(&mut rig).await;
@@ -113,11 +105,9 @@ async fn a_device_secret_without_an_owner_gets_its_gateway_as_owner_again() {
     let (mut rig, _gateway) = Rig::new();
     until_connected(&mut rig).await;
     let uids = owners(&rig, "gw-device");
-    {
-        let mut state = rig.store.state();
-        let meta = &mut state.secrets.get_mut(&ObjectKey::new(NS, "gw-device")).unwrap().metadata;
-        (meta.owner_references, meta.finalizers) = (None, None);
-    }
+    rig.cluster.edit::<Secret>(&ObjectKey::new(NS, "gw-device"), |secret| {
+        (secret.metadata.owner_references, secret.metadata.finalizers) = (None, None);
+    });
     rig.until("the owner to be restored", |rig| owners(rig, "gw-device") == uids).await;
     assert_eq!(secret(&rig, "gw-device").unwrap().metadata.finalizers.unwrap(), [CREDENTIALS_FINALIZER]);
     end_namespace(&mut rig).await;
@@ -136,20 +126,23 @@ async fn a_user_made_secret_gets_no_owner_finalizer_or_label() {
     rig.apply::<AgentGateway>(manifest);
     rig.until("the deletion of the former device Secret", |rig| secret(rig, "gw-device").is_none()).await;
     rig.delete::<AgentGateway>("gw");
-    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.cluster.gateways().is_empty()).await;
     let meta = secret(&rig, "mine").expect("the Secret was deleted").metadata;
     assert!(meta.owner_references.is_none() && meta.finalizers.is_none() && meta.labels.is_none(), "{meta:?}");
+}
+
+async fn until_released(rig: &mut Rig) {
+    rig.until("the release of the Secret", |rig| secret(rig, "gw-device").is_none()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_without_its_finalizer_leaves_no_held_secret() {
     let (mut rig, _gateway) = Rig::new();
     until_connected(&mut rig).await;
-    let last = delete_without_finalizer(&rig);
+    delete_without_finalizer(&rig);
     let held = secret(&rig, "gw-device").unwrap().metadata;
     assert!(held.deletion_timestamp.is_some() && held.finalizers.is_some(), "the finalizer holds the Secret");
-    release(rig.ctx(), &DeletedGateway::from_resource(&last)).await.unwrap();
-    assert!(secret(&rig, "gw-device").is_none());
+    until_released(&mut rig).await;
     assert!(rig.ctx().gateways.handles().is_empty(), "no connection is left");
 }
 
@@ -161,10 +154,7 @@ async fn a_gateway_deleted_while_no_operator_ran_is_found_through_references_to_
     rig.stop();
     delete_without_finalizer(&rig);
     rig.start();
-    let gone = missing(&rig.store);
-    assert_eq!(gone.len(), 1);
-    release(rig.ctx(), &gone[0]).await.unwrap();
-    assert!(secret(&rig, "gw-device").is_none());
+    until_released(&mut rig).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,25 +164,20 @@ async fn a_failed_secret_release_is_retried_with_backoff_despite_new_releases() 
     until_connected(&mut rig).await;
     rig.stop();
     delete_without_finalizer(&rig);
+    rig.faults.state().failures = usize::MAX;
     rig.start();
-    rig.store.state().failures = 1_000;
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let others = async {
-        for number in 0..120 {
-            let other = json!({ "name": format!("other-{number}"), "namespace": NS, "uid": format!("uid-{number}") });
-            sender.send(DeletedGateway::from_metadata(&serde_json::from_value(other).unwrap())).unwrap();
-            tokio::time::sleep(Duration::from_secs(30)).await;
-        }
-    };
-    tokio::select! {
-        () = orphaned_secrets::run(rig.ctx(), receiver) => panic!("the release task ended before its senders"),
-        () = others => {}
+    for number in 0..120 {
+        let name = format!("other-{number}");
+        rig.apply::<AgentGateway>(gateway_manifest(&name));
+        rig.cluster.remove::<AgentGateway>(&ObjectKey::new(NS, name));
+        rig.run_for(Duration::from_secs(30)).await;
     }
-    let attempts = 1_000 - rig.store.state().failures;
+    let path = path_of::<Secret>(&ObjectKey::new(NS, "gw-device"));
+    let attempts = rig.faults.state().failed.iter().filter(|failed| **failed == path).count();
     // At 0, 0.5, 1.5, 3.5 and 7.5 minutes, at 15.5, and each 10 minutes from then on.
     assert_eq!(attempts, 10, "within an hour");
-    rig.store.state().failures = 0;
-    drop(sender);
+    rig.faults.state().failures = 0;
+    until_released(&mut rig).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,13 +186,10 @@ async fn the_device_secret_of_an_unreadable_gateway_is_left_alone() {
     rig.board("ops");
     until_connected(&mut rig).await;
     rig.stop();
-    {
-        let mut state = rig.store.state();
-        let gateway = state.gateways.remove(&ObjectKey::new(NS, "gw")).unwrap();
-        state.unreadable_gateways.push(gateway.metadata);
-    }
+    rig.cluster.make_unreadable::<AgentGateway>(&ObjectKey::new(NS, "gw"));
     rig.start();
-    assert_eq!(missing(&rig.store), [], "an unreadable gateway counts as present");
+    rig.run_for(Duration::from_mins(1)).await;
+    assert!(secret(&rig, "gw-device").is_some(), "an unreadable gateway counts as present");
     let held = secret(&rig, "gw-device");
     let mut gone = gateway_manifest("gone");
     gone["apiVersion"] = json!("muster.dev/v1alpha1");
@@ -219,7 +201,8 @@ async fn the_device_secret_of_an_unreadable_gateway_is_left_alone() {
     assert_eq!(secret(&rig, "gw-device"), held, "the unreadable gateway owns the Secret");
     let mut held = held.unwrap();
     held.metadata.owner_references = None;
-    rig.store.state().secrets.insert(ObjectKey::new(NS, "gw-device"), held.clone());
+    rig.cluster.put(&held);
+    let held = secret(&rig, "gw-device").unwrap();
     release(rig.ctx(), &gone).await.unwrap();
     assert_eq!(secret(&rig, "gw-device"), Some(held), "the Secret has the default name of the unreadable gateway");
 }
@@ -231,11 +214,7 @@ async fn the_token_secret_of_an_unreadable_agent_is_not_taken_over() {
     rig.worker("one");
     rig.until_ready().await;
     let uids = owners(&rig, "one-token");
-    {
-        let mut state = rig.store.state();
-        let agent = state.agents.remove(&ObjectKey::new(NS, "one")).unwrap();
-        state.unreadable_agents.push(agent.metadata);
-    }
+    rig.cluster.make_unreadable::<Agent>(&ObjectKey::new(NS, "one"));
     rig.agent("two", json!({ "boardRef": { "name": "ops" }, "token": { "secretName": "one-token" } }));
     rig.until_reason("two", "SecretConflict").await;
     assert_eq!(owners(&rig, "one-token"), uids);
@@ -251,12 +230,11 @@ async fn a_suspended_gateway_without_a_finalizer_releases_a_restored_secret() {
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["suspend"] = json!(true);
     rig.apply::<AgentGateway>(manifest);
-    rig.reconcile_all().await;
-    let last = delete_without_finalizer(&rig);
+    rig.run_for(Duration::from_secs(2)).await;
+    delete_without_finalizer(&rig);
     rig.delete::<Secret>("gw-device");
     assert!(secret(&rig, "gw-device").is_some(), "the finalizer holds the Secret");
-    release(rig.ctx(), &DeletedGateway::from_resource(&last)).await.unwrap();
-    assert!(secret(&rig, "gw-device").is_none());
+    until_released(&mut rig).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,9 +242,9 @@ async fn a_recreated_gateway_takes_over_the_device_secret_of_its_predecessor() {
     let (mut rig, _gateway) = Rig::new();
     until_connected(&mut rig).await;
     let device = device_id(&rig);
-    let last = delete_without_finalizer(&rig);
+    delete_without_finalizer(&rig);
     rig.apply::<AgentGateway>(gateway_manifest("gw"));
-    release(rig.ctx(), &DeletedGateway::from_resource(&last)).await.unwrap();
+    rig.run_for(Duration::from_mins(1)).await;
     assert!(secret(&rig, "gw-device").is_some(), "the new gateway needs the Secret");
     until_connected(&mut rig).await;
     assert_eq!(device_id(&rig), device);
@@ -286,14 +264,14 @@ async fn deleting_a_gateway_keeps_a_device_secret_that_another_gateway_uses() {
     rig.until("the other gateway to be Ready", |rig| rig.gateway_condition("gw2", ConditionType::Ready).0 == "True")
         .await;
     rig.delete::<AgentGateway>("gw");
-    rig.until("the deletion of the first gateway", |rig| rig.store.state().gateways.len() == 1).await;
+    rig.until("the deletion of the first gateway", |rig| rig.cluster.gateways().len() == 1).await;
     rig.run_for(Duration::from_mins(12)).await;
     assert_eq!(rig.gateway_condition("gw2", ConditionType::Ready).0, "True");
-    let uid = rig.store.state().gateways[&ObjectKey::new(NS, "gw2")].metadata.uid.clone().unwrap();
+    let uid = rig.cluster.gateways()[&ObjectKey::new(NS, "gw2")].metadata.uid.clone().unwrap();
     assert_eq!(owners(&rig, "shared"), [uid]);
     rig.delete::<AgentGateway>("gw2");
     rig.until("the deletion of all objects", |rig| {
-        rig.store.state().gateways.is_empty() && secret(rig, "shared").is_none()
+        rig.cluster.gateways().is_empty() && secret(rig, "shared").is_none()
     })
     .await;
 }
@@ -303,7 +281,7 @@ async fn a_deletion_blocked_by_a_foreign_finalizer_releases_the_device_secret() 
     let (mut rig, _gateway) = Rig::new();
     until_connected(&mut rig).await;
     let finalizers = Some(vec!["example.com/other".to_owned()]);
-    rig.store.state().gateways.get_mut(&ObjectKey::new(NS, "gw")).unwrap().metadata.finalizers = finalizers;
+    rig.cluster.edit::<AgentGateway>(&ObjectKey::new(NS, "gw"), |gateway| gateway.metadata.finalizers = finalizers);
     rig.delete::<AgentGateway>("gw");
     rig.until("the deletion of the Secret", |rig| secret(rig, "gw-device").is_none()).await;
 }
@@ -316,11 +294,11 @@ async fn a_restored_token_secret_is_reused_with_a_new_token() {
     rig.until_ready().await;
     let (backup, old) = (backup_of(&rig, "one-token"), rig.token("one"));
     rig.delete::<Agent>("one");
-    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.cluster.agents().is_empty()).await;
     rig.apply::<Secret>(backup);
     rig.worker("one");
     rig.until_ready().await;
-    let uid = rig.store.state().agents[&ObjectKey::new(NS, "one")].metadata.uid.clone().unwrap();
+    let uid = rig.cluster.agents()[&ObjectKey::new(NS, "one")].metadata.uid.clone().unwrap();
     assert_eq!(owners(&rig, "one-token"), [uid]);
     assert_ne!(rig.token("one"), old, "a token of a former agent is not accepted");
     let tools = gateway.file(&rig.agent_id("one"), "TOOLS.md").or(gateway.file(&rig.agent_id("one"), "AGENTS.md"));
@@ -335,10 +313,7 @@ async fn a_token_secret_without_an_owner_keeps_the_token_of_its_agent() {
     rig.worker("one");
     rig.until_ready().await;
     let (backup, old, uids) = (backup_of(&rig, "one-token"), rig.token("one"), owners(&rig, "one-token"));
-    {
-        let mut state = rig.store.state();
-        state.secrets.remove(&ObjectKey::new(NS, "one-token"));
-    }
+    rig.cluster.remove::<Secret>(&ObjectKey::new(NS, "one-token"));
     rig.apply::<Secret>(backup);
     rig.until("the owner to be restored", |rig| owners(rig, "one-token") == uids).await;
     rig.until_ready().await;

@@ -62,13 +62,13 @@ async fn assert_id_is_reused(spec: Value, remembered: impl Fn(&Rig) -> Option<St
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_lead_frees_its_id_for_the_next_lead() {
-    let board = |rig: &Rig| rig.store.state().boards[&ObjectKey::new(NS, "ops")].status.clone().unwrap();
+    let board = |rig: &Rig| rig.cluster.boards()[&ObjectKey::new(NS, "ops")].status.clone().unwrap();
     assert_id_is_reused(lead_spec(&json!({})), |rig| board(rig).lead_agent_id).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_main_agent_frees_its_id_for_the_next_main_agent() {
-    let gateway = |rig: &Rig| rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap();
+    let gateway = |rig: &Rig| rig.cluster.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap();
     let main = json!({ "gatewayRef": { "name": "gw" }, "role": "Main" });
     assert_id_is_reused(main, |rig| gateway(rig).main_agent_id).await;
 }

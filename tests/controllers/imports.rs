@@ -105,11 +105,11 @@ async fn check(shape: &Shape, profile: Profile) {
     rig.until_ready().await;
     rig.run_for(LONG).await;
     assert_eq!(snapshot(&gateway), before, "{name} {version}: the adoption changes nothing");
-    assert!(rig.store.state().agents.values().all(crate::rig::ready), "{name} {version}: {}", rig.summary());
+    assert!(rig.cluster.agents().values().all(crate::rig::ready), "{name} {version}: {}", rig.summary());
     for key in rig.agent_keys() {
         rig.delete::<Agent>(&key.name);
     }
-    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.cluster.agents().is_empty()).await;
     assert_eq!(snapshot(&gateway), before, "{name} {version}: the deletion removes nothing");
 }
 

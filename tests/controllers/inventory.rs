@@ -14,7 +14,7 @@ use crate::rig::{NS, Rig};
 const EVENT_LATENCY: Duration = Duration::from_secs(2);
 
 fn status(rig: &Rig) -> AgentGatewayStatus {
-    rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
+    rig.cluster.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
 }
 
 fn unmanaged(rig: &Rig) -> Vec<(String, Option<String>)> {

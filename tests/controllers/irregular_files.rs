@@ -44,7 +44,7 @@ fn file_state(rig: &Rig, name: &str) -> FileState {
 }
 
 fn events(rig: &Rig, reason: &str) -> usize {
-    rig.store.state().events.iter().filter(|event| event.1.reason == reason).count()
+    rig.cluster.events().iter().filter(|event| event.1.reason == reason).count()
 }
 
 /// The number of requests for a file.

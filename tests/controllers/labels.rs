@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster::api::ConditionType;
+use muster::api::{Agent, ConditionType};
 use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::{Value, json};
 
@@ -16,7 +16,9 @@ fn apply_named(rig: &Rig, name: &str) {
 async fn woken_agent(profile: Profile, name: &str, others: &[&str]) -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::with(profile);
     rig.board("ops");
-    apply_named(&rig, name);
+    // An older version accepted blanks around a name.
+    let spec = json!({ "boardRef": { "name": "ops" }, "displayName": name });
+    rig.unchecked::<Agent>(json!({ "metadata": { "name": "one" }, "spec": spec }));
     rig.until("the binding", |rig| rig.status("one").binding.is_some()).await;
     let link = rig.link("gw");
     for (number, label) in others.iter().enumerate() {
@@ -67,7 +69,7 @@ async fn a_label_in_use_by_another_session_gets_a_suffix_and_the_agent_is_woken(
         let expected = format!("Ops ({})", &id[..11]);
         assert_eq!(label(&rig, &gateway), Some(expected.clone()));
         assert!(session_ready(&rig).2.contains("label already in use: Ops"), "{}", session_ready(&rig).2);
-        let warned = rig.store.state().events.iter().any(|event| event.1.reason == "LabelRefused");
+        let warned = rig.cluster.events().iter().any(|event| event.1.reason == "LabelRefused");
         assert!(!warned, "a label with a suffix is no warning");
         let sent = labels_sent(&gateway).len();
         rig.run_for(Duration::from_mins(30)).await;

@@ -39,7 +39,7 @@ fn apply(rig: &Rig, namespace: &str, metadata: &Value, spec: &Value) {
 }
 
 fn agent(rig: &Rig, namespace: &str) -> Option<Agent> {
-    rig.store.state().agents.get(&ObjectKey::new(namespace, "one")).cloned()
+    rig.cluster.agents().get(&ObjectKey::new(namespace, "one")).cloned()
 }
 
 /// The workspace of the Agent once it is Ready.
@@ -55,7 +55,7 @@ async fn leave(rig: &mut Rig, gateway: &Simulator, namespace: &str) -> String {
     for file in ["USER.md", "MEMORY.md"] {
         gateway.edit_file(&binding.agent_id, file, Some(SECRET));
     }
-    rig.store.delete::<Agent>(&ObjectKey::new(namespace, "one"));
+    rig.cluster.delete::<Agent>(&ObjectKey::new(namespace, "one"));
     rig.until("the deletion to finish", |rig| agent(rig, namespace).is_none()).await;
     assert_eq!(gateway.workspace(&binding.workspace)["MEMORY.md"], SECRET, "the files are left");
     binding.workspace
@@ -141,7 +141,7 @@ async fn an_agent_of_the_same_namespace_gets_its_folder_again_and_an_event_says_
         let (mut rig, gateway) = shared(Profile::v2026_9_6());
         let spec = json!({ "boardRef": { "name": "ops" }, "agentId": "shared", "deletionPolicy": "RetainFiles" });
         let found = |rig: &Rig| {
-            let events = rig.store.state().events.clone();
+            let events = rig.cluster.events().clone();
             events
                 .into_iter()
                 .filter(|(_, event)| event.reason == "FolderFound")

@@ -28,7 +28,7 @@ fn worker_spec() -> Value {
 }
 
 fn left_behind_events(rig: &Rig) -> Vec<Event> {
-    let events = rig.store.state().events.clone();
+    let events = rig.cluster.events().clone();
     events.into_iter().map(|(_, event)| event).filter(|event| event.reason == "LeftBehind").collect()
 }
 
@@ -43,13 +43,13 @@ const LONG: Duration = Duration::from_mins(30);
 
 /// The deletion of `one` waits for minutes, or for a change, and counts as no failure.
 async fn assert_is_patient(rig: &Rig) {
-    let waiting = rig.store.state().agents[&ObjectKey::new(NS, "one")].clone();
+    let waiting = rig.cluster.agents()[&ObjectKey::new(NS, "one")].clone();
     let next = agent::reconcile(rig.ctx(), &Arc::new(waiting)).await;
     assert_eq!((next.after, next.failed), (Some(Duration::from_mins(5)), false));
 }
 
 fn is_gone(rig: &Rig) -> bool {
-    rig.store.state().agents.is_empty()
+    rig.cluster.agents().is_empty()
 }
 
 /// Waits until the deletion of `one` waits for this reason; returns the message.
@@ -60,7 +60,7 @@ async fn until_waiting(rig: &mut Rig, reason: &str) -> String {
 
 /// Changes the deletion policy of the Agent while its deletion waits.
 async fn let_go(rig: &mut Rig, policy: &str) {
-    let mut spec = rig.store.state().agents[&ObjectKey::new(NS, "one")].spec.clone();
+    let mut spec = rig.cluster.agents()[&ObjectKey::new(NS, "one")].spec.clone();
     spec.deletion_policy = Some(serde_json::from_value(json!(policy)).unwrap());
     rig.agent("one", serde_json::to_value(spec).unwrap());
     rig.until("the deletion to finish", is_gone).await;
@@ -88,7 +88,7 @@ async fn a_deletion_with_leftovers_names_them_waits_and_completes_when_the_gatew
     gateway.repair_trash();
     rig.until("the deletion to finish", is_gone).await;
     assert!(gateway.workspace(&workspace).is_empty(), "the files are in the trash");
-    assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")), "the token Secret is deleted");
+    assert!(!rig.cluster.secrets().contains_key(&ObjectKey::new(NS, "one-token")), "the token Secret is deleted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +123,7 @@ async fn leftovers_hold_no_gateway_that_is_deleted_longer_than_its_cleanup_timeo
     gateway.block_trash();
     rig.delete::<Agent>("one");
     rig.delete::<AgentGateway>("gw");
-    rig.until("the deletion to finish", |rig| is_gone(rig) && rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| is_gone(rig) && rig.cluster.gateways().is_empty()).await;
     let events = left_behind_events(&rig);
     assert!(events.iter().any(|event| event.message.contains("openclaw agents delete")), "{events:?}");
     assert!(!gateway.agents().contains_key(&id));
@@ -149,7 +149,7 @@ async fn the_only_agent_of_a_gateway_stays_with_its_folder_until_there_is_anothe
         assert!(words.iter().all(|words| message.contains(words)), "{message}");
         assert_is_patient(&rig).await;
         rig.run_for(LONG).await;
-        let events = rig.store.state().events.clone();
+        let events = rig.cluster.events().clone();
         let blocked = events.iter().filter(|(_, event)| event.reason == "DeletionBlocked");
         assert_eq!(blocked.map(|(_, event)| &event.message).collect::<Vec<_>>(), [&message], "{events:?}");
         if way_out == "Orphan" {
@@ -168,9 +168,9 @@ async fn the_only_agent_holds_no_gateway_that_is_deleted_longer_than_its_cleanup
     let (mut rig, gateway, id) = only_agent().await;
     rig.delete::<Agent>("one");
     rig.delete::<AgentGateway>("gw");
-    rig.until("the deletion to finish", |rig| is_gone(rig) && rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| is_gone(rig) && rig.cluster.gateways().is_empty()).await;
     assert!(gateway.agents().contains_key(&id));
-    let events = rig.store.state().events.clone();
+    let events = rig.cluster.events().clone();
     let named = |event: &Event| event.warning && event.message.contains("only configured agent");
     assert!(events.iter().any(|(_, event)| event.reason == "Deleting" && named(event)), "{events:?}");
 }
@@ -218,10 +218,10 @@ async fn a_shared_folder_holds_no_gateway_that_is_deleted_and_no_file_of_another
     let inner = put_within(&gateway, &workspace);
     rig.run_for(Duration::from_mins(11)).await;
     rig.delete::<AgentGateway>("gw");
-    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.cluster.gateways().is_empty()).await;
     assert!(!gateway.agents().contains_key(&id));
     assert_eq!(gateway.workspace(&inner)["MEMORY.md"], "the memory of inner");
-    let events = rig.store.state().events.clone();
+    let events = rig.cluster.events().clone();
     let named = |event: &Event| event.warning && event.message.contains(&inner) && event.message.contains(&workspace);
     assert!(events.iter().any(|(_, event)| named(event)), "{events:?}");
 }
@@ -230,7 +230,7 @@ async fn a_shared_folder_holds_no_gateway_that_is_deleted_and_no_file_of_another
 async fn a_removal_that_leaves_nothing_sends_no_event() {
     let (mut rig, _gateway, _) = provisioned(worker_spec()).await;
     rig.delete::<Agent>("one");
-    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.cluster.agents().is_empty()).await;
     assert!(left_behind_events(&rig).is_empty());
 }
 
@@ -279,8 +279,8 @@ async fn no_deletion_policy_leaves_a_valid_token() {
         let (mut rig, _gateway, _) = provisioned(spec.clone()).await;
         let old = rig.token("one");
         rig.delete::<Agent>("one");
-        rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
-        assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")), "{policy}");
+        rig.until("the deletion to finish", |rig| rig.cluster.agents().is_empty()).await;
+        assert!(!rig.cluster.secrets().contains_key(&ObjectKey::new(NS, "one-token")), "{policy}");
         // Another Secret with the name of the token Secret keeps the new Agent without a token.
         rig.apply::<Secret>(json!({ "metadata": { "name": "one-token" }, "data": {} }));
         rig.agent("one", spec);

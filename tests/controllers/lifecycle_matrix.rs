@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use muster::api::{Agent, ConditionType};
-use muster::state::heartbeats::HeartbeatReport;
 use muster_simulator::{Call, Outcome, Profile, Simulator};
 use serde_json::json;
 use tokio::time::Instant;
@@ -105,7 +104,7 @@ impl Lifecycle {
         self.until("the check-in after the change", bounds, |lifecycle| lifecycle.is_settled("two", 2)).await;
         self.assert_final_state(&token, bounds);
         self.rig.delete::<Agent>("one");
-        self.until("the deletion to finish", bounds, |lifecycle| lifecycle.rig.store.state().agents.is_empty()).await;
+        self.until("the deletion to finish", bounds, |lifecycle| lifecycle.rig.cluster.agents().is_empty()).await;
         self.until("the gateway to be reachable again", bounds, |lifecycle| lifecycle.reachable() == "True").await;
         self.assert_gone();
         self.assert_request_bounds(call_start, bounds);
@@ -121,18 +120,17 @@ impl Lifecycle {
                 self.rig.summary(),
                 self.last_calls()
             );
-            self.check_in_after_run();
-            self.rig.reconcile_all().await;
+            self.check_in_after_run().await;
             if bounds.stays_ready {
                 self.assert_stays_ready();
             }
             self.restart_after_outage();
-            self.rig.wait_for_change(Duration::from_secs(1)).await;
+            self.rig.run_for(Duration::from_secs(1)).await;
         }
     }
 
     /// The agent checks in when one of its runs has ended with an answer.
-    fn check_in_after_run(&mut self) {
+    async fn check_in_after_run(&mut self) {
         let runs: usize = self.gateway.chats().iter().map(|chat| chat.runs).sum();
         let sessions = self.gateway.sessions();
         let last = sessions.get(&self.main_session()).and_then(|session| session.messages.last());
@@ -140,19 +138,15 @@ impl Lifecycle {
             return;
         }
         self.answered_runs = runs;
-        let ctx = self.rig.ctx();
-        for agent in self.rig.store.state().agents.values() {
-            ctx.state.heartbeats.record(
-                agent,
-                HeartbeatReport::default(),
-                muster::state::store::Store::now(&ctx.state.store),
-            );
+        let is_deleted = |agent: &Agent| agent.metadata.deletion_timestamp.is_some();
+        if self.rig.cluster.agents().values().any(|agent| !is_deleted(agent)) {
+            assert_eq!(self.rig.check_in("one", &json!({})).await, 200, "{}", self.context);
         }
     }
 
     /// A gateway that is back within the time of a restart makes no Ready agent flap.
     fn assert_stays_ready(&mut self) {
-        let Some(agent) = self.rig.store.state().agents.values().next().cloned() else { return };
+        let Some(agent) = self.rig.cluster.agents().values().next().cloned() else { return };
         let generation = agent.metadata.generation.filter(|_| agent.metadata.deletion_timestamp.is_none());
         if ready(&agent) {
             self.ready_for = generation;
@@ -180,7 +174,7 @@ impl Lifecycle {
             "{}: the gateway is away",
             self.context
         );
-        if self.rig.store.state().agents.is_empty() {
+        if self.rig.cluster.agents().is_empty() {
             return self.start();
         }
         let (status, reason, message) = self.rig.condition("one", ConditionType::Ready);
@@ -197,7 +191,7 @@ impl Lifecycle {
 
     /// Whether the agent has this name everywhere, was woken so often and has checked in.
     fn is_settled(&self, name: &str, wakes: usize) -> bool {
-        let is_ready = self.rig.store.state().agents.values().all(ready);
+        let is_ready = self.rig.cluster.agents().values().all(ready);
         let label = self.gateway.sessions().get(&self.main_session()).and_then(|session| session.label.clone());
         is_ready
             && label.as_deref() == Some(name)
@@ -241,7 +235,7 @@ impl Lifecycle {
         assert!(orphans.is_empty(), "{context}: {orphans:?} left; {:#?}", self.last_calls());
         let sessions = self.gateway.sessions();
         assert!(sessions.is_empty(), "{context}: {sessions:?} left");
-        let secrets: Vec<_> = self.rig.store.state().secrets.keys().map(|key| key.name.clone()).collect();
+        let secrets: Vec<_> = self.rig.cluster.secrets().keys().map(|key| key.name.clone()).collect();
         assert!(!secrets.contains(&"one-token".to_owned()), "{context}: {secrets:?} left");
     }
 

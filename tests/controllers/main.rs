@@ -1,4 +1,4 @@
-//! The reconcilers over an in-memory API and simulated gateways, under a paused clock.
+//! The whole operator over the embedded API and simulated gateways, under a paused clock.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@ mod auth;
 mod backups;
 mod bad_input;
 mod budget;
+mod cluster;
 mod crashes;
 mod credentials;
 mod deletion;
@@ -32,7 +33,6 @@ mod left_folders;
 mod leftovers;
 mod lifecycle;
 mod lifecycle_matrix;
-mod memory;
 mod memory_directory;
 mod namespaces;
 mod outages;
@@ -50,4 +50,7 @@ mod soul_directory;
 mod suspension;
 mod templates;
 mod versions;
+mod views;
 mod wakes;
+mod watch_faults;
+mod way;

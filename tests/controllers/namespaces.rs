@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use muster::api::agent::Agent;
 use muster::api::object_key::ObjectKey;
+use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::api::{AgentGateway, Board, ConditionType};
 use muster::core::objects::Coverage;
 use muster_simulator::Simulator;
@@ -27,11 +28,20 @@ fn with_guest(allowed: &Value) -> (Rig, Simulator) {
     (rig, gateway)
 }
 
+fn only(names: &[&str]) -> WatchedNamespaces {
+    WatchedNamespaces::Only(names.iter().copied().map(str::to_owned).collect())
+}
+
 /// Restarts the operator with another knowledge of the namespace of the AgentGateway.
 fn restart(rig: &mut Rig, coverage: Option<Coverage>) {
     rig.stop();
-    let hidden = coverage.map(|coverage| (NS.to_owned(), coverage));
-    rig.store.state().coverage = hidden.into_iter().collect();
+    let (namespaces, refused) = match coverage {
+        None | Some(Coverage::Complete) => (WatchedNamespaces::All, None),
+        Some(Coverage::NotWatched) => (only(&[GUESTS]), None),
+        Some(Coverage::Refused) => (only(&[GUESTS, NS]), Some(NS.to_owned())),
+    };
+    rig.namespaces = namespaces;
+    rig.faults.state().refused = refused.into_iter().collect();
     rig.start();
 }
 
@@ -41,7 +51,7 @@ fn guest() -> ObjectKey {
 
 /// Status, reason and message of the guest's condition `Ready`.
 fn ready(rig: &Rig) -> (String, String, String) {
-    let conditions = rig.store.state().agents[&guest()].status.clone().unwrap_or_default().conditions;
+    let conditions = rig.cluster.agents()[&guest()].status.clone().unwrap_or_default().conditions;
     let ready = muster::api::conditions::find(&conditions, ConditionType::Ready);
     ready.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).unwrap_or_default()
 }
@@ -61,7 +71,7 @@ async fn a_gateway_in_a_namespace_that_is_not_watched_is_no_missing_gateway() {
         rig.run_for(Duration::from_mins(1)).await;
         let message = until_reason(&mut rig, "NamespaceNotWatched").await;
         assert!(message.contains("--namespaces") && message.contains(words), "{message}");
-        let board = rig.store.state().boards[&ObjectKey::new(GUESTS, "ops")].status.clone().unwrap();
+        let board = rig.cluster.boards()[&ObjectKey::new(GUESTS, "ops")].status.clone().unwrap();
         assert!(board.conditions.iter().any(|c| c.reason == "NamespaceNotWatched"), "{:?}", board.conditions);
     }
     restart(&mut rig, None);
@@ -72,16 +82,16 @@ async fn a_gateway_in_a_namespace_that_is_not_watched_is_no_missing_gateway() {
 async fn an_agent_stays_bound_while_the_namespace_of_its_gateway_is_not_watched() {
     let (mut rig, gateway) = with_guest(&json!({ "from": "All" }));
     rig.until_ready().await;
-    let bound = rig.store.state().agents[&guest()].status.clone().unwrap().binding;
+    let bound = rig.cluster.agents()[&guest()].status.clone().unwrap().binding;
     restart(&mut rig, Some(Coverage::Refused));
     until_reason(&mut rig, "NamespaceNotWatched").await;
-    assert_eq!(rig.store.state().agents[&guest()].status.clone().unwrap().binding, bound);
-    rig.store.delete::<Agent>(&guest());
+    assert_eq!(rig.cluster.agents()[&guest()].status.clone().unwrap().binding, bound);
+    rig.cluster.delete::<Agent>(&guest());
     let message = until_reason(&mut rig, "DeletionBlocked").await;
     assert!(message.contains("--namespaces") && message.contains("Orphan"), "{message}");
     assert_eq!(gateway.agents().len(), 2, "main and the agent of the guest");
     restart(&mut rig, None);
-    rig.until("the deletion", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion", |rig| rig.cluster.agents().is_empty()).await;
     assert_eq!(gateway.agents().len(), 1);
 }
 
@@ -89,20 +99,19 @@ async fn an_agent_stays_bound_while_the_namespace_of_its_gateway_is_not_watched(
 async fn a_selector_admits_nothing_while_the_labels_of_namespaces_cannot_be_read() {
     let selector = json!({ "from": "Selector", "selector": { "matchLabels": { "team": "a" } } });
     let (mut rig, gateway) = with_guest(&selector);
-    let labels = [("team".to_owned(), "a".to_owned())].into();
-    rig.store.state().namespaces.insert(GUESTS.into(), labels);
-    rig.store.state().denies_namespaces = true;
+    rig.cluster.label_namespace(GUESTS, "team", "a");
+    rig.faults.state().denies_namespaces = true;
     let message = until_reason(&mut rig, "NotAdmitted").await;
     assert!(message.contains("no right to get namespace \"guests\""), "{message}");
     assert_eq!(gateway.agents().len(), 1);
-    rig.store.state().denies_namespaces = false;
+    rig.faults.state().denies_namespaces = false;
     rig.until_ready().await;
     // A right that is lost later takes no agent away.
-    rig.store.state().denies_namespaces = true;
+    rig.faults.state().denies_namespaces = true;
     rig.run_for(Duration::from_hours(2)).await;
     assert_eq!(ready(&rig).1, "KubernetesError");
     assert_eq!(gateway.agents().len(), 2);
-    assert!(rig.store.state().agents[&guest()].status.clone().unwrap().revocation.is_none());
+    assert!(rig.cluster.agents()[&guest()].status.clone().unwrap().revocation.is_none());
 }
 
 /// The AgentGateway of [`NS`] is being deleted, and the operator may not read the namespace `refused`.
@@ -115,7 +124,8 @@ async fn deleted_beside_a_refused_namespace(allowed: &Value) -> (Rig, Simulator)
     rig.worker("one");
     rig.until_ready().await;
     rig.stop();
-    rig.store.state().coverage = [("refused".to_owned(), Coverage::Refused)].into();
+    rig.namespaces = only(&[NS, "refused"]);
+    rig.faults.state().refused = ["refused".to_owned()].into();
     rig.start();
     rig.delete::<Agent>("one");
     rig.delete::<AgentGateway>("gw");
@@ -128,10 +138,10 @@ async fn a_gateway_goes_although_a_namespace_is_refused_that_it_does_not_admit()
     let selector = json!({ "from": "Selector", "selector": { "matchLabels": { "team": "a" } } });
     for allowed in [Value::Null, json!({ "from": "Same" }), selector] {
         let (rig, gateway) = deleted_beside_a_refused_namespace(&allowed).await;
-        let state = rig.store.state();
-        assert!(state.gateways.is_empty() && state.secrets.len() == 1, "{allowed}: {:?}", state.secrets.keys());
+        let state = &rig.cluster;
+        assert!(state.gateways().is_empty() && state.secrets().len() == 1, "{allowed}: {:?}", state.secrets().keys());
         assert_eq!(gateway.agents().len(), 1);
-        let left = state.events.iter().filter(|(name, event)| name == "gw" && event.message.contains("refused"));
+        let left = state.events().into_iter().filter(|(name, event)| name == "gw" && event.message.contains("refused"));
         assert_eq!(left.count(), 1, "{allowed}");
     }
 }
@@ -144,7 +154,7 @@ async fn a_gateway_keeps_its_credentials_while_a_namespace_that_it_admits_is_ref
     for words in ["namespace \"refused\"", "grant the operator its Role", "--namespaces"] {
         assert!(message.contains(words), "{message}");
     }
-    assert!(rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "gw-device")));
-    rig.store.state().coverage.clear();
-    rig.until("the deletion", |rig| rig.store.state().gateways.is_empty()).await;
+    assert!(rig.cluster.secrets().contains_key(&ObjectKey::new(NS, "gw-device")));
+    rig.faults.state().refused.clear();
+    rig.until("the deletion", |rig| rig.cluster.gateways().is_empty()).await;
 }

@@ -1,12 +1,12 @@
 //! Outages of gateways.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, ConditionType};
 use muster::controllers::agent;
-use muster::core::objects::Objects;
 use muster::core::requeue::Requeue;
 use muster_simulator::{Fault, Simulator};
 use serde_json::json;
@@ -21,13 +21,13 @@ async fn sixty_ready_agents() -> (Rig, Simulator) {
     for n in 0..60 {
         rig.agent(&format!("agent-{n}"), json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } }));
     }
-    rig.until("all to be Ready", |rig| rig.store.state().agents.values().all(ready)).await;
+    rig.until("all to be Ready", |rig| rig.cluster.agents().values().all(ready)).await;
     rig.run_for(Duration::from_secs(30)).await;
     (rig, gateway)
 }
 
 fn reasons(rig: &Rig) -> BTreeSet<(String, String)> {
-    let names: Vec<_> = rig.store.state().agents.keys().map(|key| key.name.clone()).collect();
+    let names: Vec<_> = rig.cluster.agents().keys().map(|key| key.name.clone()).collect();
     names.iter().map(|name| rig.condition(name, ConditionType::Ready)).map(|(status, why, _)| (status, why)).collect()
 }
 
@@ -67,7 +67,7 @@ async fn changes_made_during_an_outage_take_few_config_writes_after_it() {
     }
     rig.run_for(Duration::from_secs(30)).await;
     gateway.start();
-    rig.until("all to be Ready", |rig| rig.store.state().agents.values().all(ready)).await;
+    rig.until("all to be Ready", |rig| rig.cluster.agents().values().all(ready)).await;
     let names =
         gateway.agents().values().filter(|entry| entry["name"].as_str().is_some_and(|n| n.starts_with("new"))).count();
     assert_eq!(names, 60);
@@ -133,7 +133,7 @@ async fn a_gateway_on_a_lost_host_is_reported_and_recovers() {
     let writes = gateway.writes();
     gateway.start();
     rig.until_ready().await;
-    assert_eq!(rig.gateway_condition("gw", ConditionType::Reachable).0, "True");
+    rig.until("Reachable", |rig| rig.gateway_condition("gw", ConditionType::Reachable).0 == "True").await;
     assert_eq!(gateway.writes(), writes, "nothing has changed, so nothing may be written");
 }
 
@@ -176,7 +176,7 @@ async fn an_agent_deleted_before_its_config_is_applied_leaves_nothing() {
     gateway.start();
     rig.until("NotSettled", |rig| rig.gateway_condition("gw", ConditionType::Settled).1 == "NotSettled").await;
     rig.delete::<Agent>("one");
-    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.cluster.agents().is_empty()).await;
     assert_eq!(gateway.agents().into_keys().collect::<Vec<_>>(), ["main"]);
     assert!(gateway.orphans().is_empty(), "{:?}", gateway.orphans());
 }
@@ -234,7 +234,7 @@ async fn a_gateway_that_fails_to_boot_after_a_removal_is_reported_with_a_remedy(
     assert!(!two.contains("status 78"), "the removal of `two` had not begun: {two}");
     gateway.repair_half_deleted(&id);
     gateway.start();
-    rig.until("the deletion of both agents", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion of both agents", |rig| rig.cluster.agents().is_empty()).await;
     rig.until("Ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
     assert_eq!(gateway.agents().into_keys().collect::<Vec<_>>(), ["main"]);
     assert!(gateway.orphans().is_empty(), "{:?}", gateway.orphans());
@@ -245,7 +245,7 @@ async fn a_gateway_that_fails_to_boot_after_a_removal_is_reported_with_a_remedy(
 async fn an_agent_blocked_by_a_failed_boot_is_reconciled_when_the_remedy_appears() {
     let (mut rig, _gateway, _) = killed_during_removal().await;
     rig.run_for(Duration::from_secs(20)).await;
-    let one = rig.store.agent(&ObjectKey::new(NS, "one")).unwrap();
+    let one = Arc::new(rig.cluster.get::<Agent>(&ObjectKey::new(NS, "one")).unwrap());
     let next = agent::reconcile(rig.ctx(), &one).await;
     assert!(next.after.is_some_and(|after| after <= Duration::from_secs(110)), "{next:?}");
     rig.until("the remedy", |rig| rig.condition("one", ConditionType::Ready).2.contains("status 78")).await;
@@ -271,7 +271,7 @@ async fn a_gateway_away_for_another_reason_is_reported_without_the_boot_remedy()
     rig.run_for(Duration::from_secs(10)).await;
     rig.delete::<Agent>("one");
     rig.run_for(Duration::from_mins(5)).await;
-    assert_eq!(rig.store.state().agents.keys().next().map(|key| key.namespace.as_str()), Some(NS));
+    assert_eq!(rig.cluster.agents().keys().next().map(|key| key.namespace.as_str()), Some(NS));
     for text in [rig.gateway_condition("gw", ConditionType::Reachable).2, rig.condition("one", ConditionType::Ready).2]
     {
         assert!(!text.is_empty() && !text.contains("status 78"), "{text}");

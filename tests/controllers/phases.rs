@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use muster::api::agent::{CheckIn, Phase};
-use muster::api::object_key::ObjectKey;
-use muster::core::objects::Objects;
-use muster::state::heartbeats::HeartbeatReport;
-use muster::state::store::Store;
 use muster_simulator::Simulator;
 
-use crate::rig::{NS, Rig};
+use serde_json::json;
+
+use crate::rig::Rig;
 
 /// A worker that was woken and whose run has ended.
 async fn idle_agent() -> (Rig, Simulator) {
@@ -17,7 +15,7 @@ async fn idle_agent() -> (Rig, Simulator) {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    check_in(&rig, CheckIn::Idle, None);
+    check_in(&rig, CheckIn::Idle, None).await;
     rig.until("the end of its first run", |rig| phase(rig) == Some(Phase::Idle)).await;
     (rig, gateway)
 }
@@ -26,11 +24,8 @@ fn phase(rig: &Rig) -> Option<Phase> {
     rig.status("one").phase
 }
 
-fn check_in(rig: &Rig, status: CheckIn, task: Option<&str>) {
-    let ctx = rig.ctx();
-    let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
-    let report = HeartbeatReport { status: Some(status), current_task: task.map(str::to_owned) };
-    ctx.state.heartbeats.record(&agent, report, ctx.state.store.now());
+async fn check_in(rig: &Rig, status: CheckIn, task: Option<&str>) {
+    assert_eq!(rig.check_in("one", &json!({ "status": status, "current_task_id": task })).await, 200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -46,7 +41,7 @@ async fn a_heartbeat_run_makes_an_agent_active_until_it_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_reported_status_sets_the_phase_between_runs() {
     let (mut rig, gateway) = idle_agent().await;
-    check_in(&rig, CheckIn::Active, Some("T-1"));
+    check_in(&rig, CheckIn::Active, Some("T-1")).await;
     rig.until("the report", |rig| phase(rig) == Some(Phase::Active)).await;
     assert_eq!(rig.status("one").heartbeat.unwrap().current_task.as_deref(), Some("T-1"));
     let id = rig.agent_id("one");
@@ -60,7 +55,7 @@ async fn a_reported_status_sets_the_phase_between_runs() {
 async fn a_silent_agent_goes_offline_and_a_check_in_brings_it_back() {
     let (mut rig, _) = idle_agent().await;
     rig.until("silence", |rig| phase(rig) == Some(Phase::Offline)).await;
-    check_in(&rig, CheckIn::Idle, None);
+    check_in(&rig, CheckIn::Idle, None).await;
     rig.until("the phase Idle", |rig| phase(rig) == Some(Phase::Idle)).await;
 }
 
@@ -68,9 +63,8 @@ async fn a_silent_agent_goes_offline_and_a_check_in_brings_it_back() {
 async fn phases(rig: &mut Rig, seconds: u64) -> Vec<Phase> {
     let mut seen = Vec::new();
     for _ in 0..seconds {
-        rig.reconcile_all().await;
         seen.extend(phase(rig).filter(|phase| seen.last() != Some(phase)));
-        rig.wait_for_change(Duration::from_secs(1)).await;
+        rig.run_for(Duration::from_secs(1)).await;
     }
     seen
 }
@@ -102,7 +96,7 @@ async fn a_run_lost_in_a_gateway_kill_does_not_keep_an_agent_active() {
     gateway.begin_heartbeat(&rig.agent_id("one"));
     rig.until("work", |rig| phase(rig) == Some(Phase::Active)).await;
     gateway.kill();
-    rig.wait_for_change(Duration::from_secs(10)).await;
+    rig.run_for(Duration::from_secs(10)).await;
     gateway.start();
     rig.until("the phase Idle", |rig| phase(rig) == Some(Phase::Idle)).await;
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::rig::{NS, Rig};
 
 fn protect(rig: &Rig, name: &str, value: &str) {
-    rig.store.annotate::<Agent>(&ObjectKey::new(NS, name), keys::PROTECTED, value);
+    rig.cluster.annotate::<Agent>(&ObjectKey::new(NS, name), keys::PROTECTED, value);
 }
 
 /// Two Agents, of which `kept` is protected.
@@ -55,9 +55,9 @@ async fn a_protected_agent_keeps_its_agent_while_its_gateway_is_being_deleted() 
 
     protect(&rig, "kept", "false");
     rig.delete::<Agent>("kept");
-    rig.until("the deletion", |rig| rig.store.state().agents.is_empty() && rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion", |rig| rig.cluster.agents().is_empty() && rig.cluster.gateways().is_empty()).await;
     assert!(!gateway.agents().contains_key(&ids[0]));
-    assert!(rig.store.state().secrets.is_empty(), "{:?}", rig.store.state().secrets.keys());
+    assert!(rig.cluster.secrets().is_empty(), "{:?}", rig.cluster.secrets().keys());
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ async fn an_agent_whose_protection_is_lifted_goes_with_its_gateway() {
     rig.run_for(Duration::from_mins(5)).await;
     assert!(gateway.agents().contains_key(&id));
     protect(&rig, "kept", "false");
-    rig.until("the release", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the release", |rig| rig.cluster.gateways().is_empty()).await;
     assert!(!gateway.agents().contains_key(&id) && rig.status("kept").binding.is_none());
 }
 
@@ -80,7 +80,7 @@ async fn a_protected_agent_that_moves_leaves_the_gateway_that_is_being_deleted()
     rig.apply::<Board>(json!({ "metadata": { "name": "new" }, "spec": { "gatewayRef": { "name": "gw2" } } }));
     rig.delete::<AgentGateway>("gw");
     rig.agent("kept", json!({ "boardRef": { "name": "new" } }));
-    rig.until("the move", |rig| !rig.store.state().gateways.contains_key(&ObjectKey::new(NS, "gw"))).await;
+    rig.until("the move", |rig| !rig.cluster.gateways().contains_key(&ObjectKey::new(NS, "gw"))).await;
     rig.until("the new agent", |rig| rig.condition("kept", ConditionType::Ready).0 == "True").await;
     assert!(!gateway.agents().contains_key(&id) && other.agents().contains_key(&id));
 }

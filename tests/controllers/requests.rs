@@ -6,7 +6,6 @@ use std::time::Duration;
 use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
 use muster::api::{Agent, Board, ConditionType};
-use muster::state::store::Store;
 use muster_simulator::{Fault, Outcome, Simulator};
 use serde_json::json;
 
@@ -122,14 +121,13 @@ async fn a_request_on_a_board_reaches_its_agents_and_reports_their_progress() {
     let old = gateway.writes();
     rig.request::<Board>("ops", RequestKind::Sync);
     rig.until("two of three agents to be updated", |rig| {
-        let state = rig.store.state();
-        let sync = state.boards[&ObjectKey::new(NS, "ops")].status.as_ref().and_then(|s| s.last_sync.clone());
+        let state = &rig.cluster;
+        let sync = state.boards()[&ObjectKey::new(NS, "ops")].status.as_ref().and_then(|s| s.last_sync.clone());
         sync.is_some_and(|s| (s.updated, s.pending) == (2, 1) && s.errors[0].agent == "fleet/broken")
     })
     .await;
     assert!(gateway.writes() > old);
-    let message =
-        rig.store.state().boards[&ObjectKey::new(NS, "ops")].status.clone().unwrap().last_sync.unwrap().errors;
+    let message = rig.cluster.boards()[&ObjectKey::new(NS, "ops")].status.clone().unwrap().last_sync.unwrap().errors;
     assert!(message[0].message.contains("none"), "{message:?}");
     rig.worker("late");
     rig.until("the later agent to be Ready", |rig| rig.condition("late", ConditionType::Ready).0 == "True").await;
@@ -140,12 +138,12 @@ async fn a_request_on_a_board_reaches_its_agents_and_reports_their_progress() {
 async fn an_invalid_request_time_is_reported_once_and_ignored() {
     let (mut rig, gateway) = two_ready_agents().await;
     let before = gateway.writes();
-    rig.store.annotate::<Agent>(&ObjectKey::new(NS, "one"), RequestKind::Rotate.annotation(), "now");
+    rig.cluster.annotate::<Agent>(&ObjectKey::new(NS, "one"), RequestKind::Rotate.annotation(), "now");
     rig.until("the message about the invalid request", |rig| !rig.status("one").invalid_requests.is_empty()).await;
     assert!(rig.status("one").invalid_requests[0].contains("rotate-requested-at"));
     rig.run_for(Duration::from_mins(2)).await;
-    let state = rig.store.state();
-    assert_eq!(state.events.iter().filter(|(_, event)| event.reason == "InvalidRequest").count(), 1);
+    let state = &rig.cluster;
+    assert_eq!(state.events().iter().filter(|(_, event)| event.reason == "InvalidRequest").count(), 1);
     assert_eq!(gateway.writes(), before);
 }
 
@@ -172,18 +170,18 @@ fn assert_handled_once(rig: &Rig, gateway: &Simulator, context: &str) {
 #[tokio::test(start_paused = true)]
 async fn concurrent_requests_are_each_handled_once_despite_a_crash_at_any_write() {
     let (mut rig, gateway) = two_ready_agents().await;
-    let before = rig.store.state().writes;
+    let before = rig.faults.state().writes;
     request_all(&rig);
     rig.until("all", all_handled).await;
     assert_handled_once(&rig, &gateway, "without a crash");
-    let writes = rig.store.state().writes - before;
+    let writes = rig.faults.state().writes - before;
     assert!(writes >= 10, "{writes} writes");
     for crash_at in 1..=writes {
         let (mut rig, gateway) = two_ready_agents().await;
-        let before = rig.store.state().writes;
-        rig.store.state().crash_at = [before + crash_at].into();
+        let before = rig.faults.state().writes;
+        rig.faults.state().crash_at = [before + crash_at].into();
         request_all(&rig);
-        let crashed = rig.store.crashed.clone();
+        let crashed = rig.faults.crashed.clone();
         tokio::select! {
             biased;
             () = crashed.notified() => rig.start(),
@@ -226,7 +224,7 @@ async fn a_repeated_request_is_handled_again() {
         tokio::time::advance(Duration::from_secs(2)).await;
         rig.request::<Agent>("one", RequestKind::ResetSession);
         rig.request::<Agent>("one", RequestKind::Overwrite);
-        let now = rig.ctx().state.store.now();
+        let now = rig.cluster.now();
         let done = |rig: &Rig, kind| {
             rig.status("one")
                 .requests

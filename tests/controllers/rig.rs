@@ -1,4 +1,4 @@
-//! An operator over the in-memory API and simulated gateways, under a paused clock.
+//! The whole operator over a cluster in memory and simulated gateways, under a paused clock.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,36 +6,43 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Secret;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use muster::api::agent::{Agent, AgentStatus};
 use muster::api::conditions::find;
 use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
+use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::api::{AgentGateway, Board, ConditionType};
+use muster::app::operator::{Operator, Surroundings};
+use muster::controllers::Context;
 use muster::controllers::gateway_handle::GatewayHandle;
-use muster::controllers::gateway_pool::GatewayPool;
-use muster::controllers::{Context, agent, board, gateway};
 use muster::core::gateway::transport::ServedApi;
-use muster::core::objects::{Coverage, Objects};
+use muster::http::confidential::HttpTokens;
+use muster::http::origin::RequestOrigin;
 use muster::openclaw::{Dial, DialError, DialedStream, Trust};
-use muster::souls::directories::SoulDirectories;
-use muster::state::State;
-use muster::state::changes::{ChangeScope, GatewayChange};
-use muster::state::store::Store;
+use muster::state::kube_authz::KubeAccess;
+use muster::state::kube_store::KubeStore;
 use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::{Value, json};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::memory::{InMemory, MemoryStore};
+use crate::cluster::{Cluster, Kind};
 use crate::memory_directory::MemorySoulDirectory;
+use crate::way::{self, Faults};
 
 /// The namespace of all objects, unless a test names another.
 pub(crate) const NS: &str = "fleet";
 /// How long, by the paused clock, a condition may take to hold.
 const CONDITION_TIMEOUT: Duration = Duration::from_mins(20);
+/// How often a condition is looked at.
+const STEP: Duration = Duration::from_millis(200);
 
 /// Dials simulated gateways by host name.
 #[derive(Clone, Default)]
@@ -60,34 +67,37 @@ impl Dial for Dialer {
     }
 }
 
-/// One run of the operator. Dropping it is a crash.
-struct Operator {
-    ctx: Context<MemoryStore>,
-    changes: UnboundedReceiver<GatewayChange>,
-}
-
 pub(crate) struct Rig {
-    pub store: MemoryStore,
+    pub cluster: Cluster,
+    /// The faults of the operator's way to the cluster.
+    pub faults: Faults,
     dialer: Dialer,
     pub directory: MemorySoulDirectory,
     /// The flag `--api-url`. A change counts from the next start.
     pub default_api_url: Option<String>,
+    /// The flag `--namespaces`. A change counts from the next start.
+    pub namespaces: WatchedNamespaces,
+    /// Dropping it is a crash.
     operator: Option<Operator>,
 }
 
 impl Rig {
     /// An operator, and an empty gateway `gw` at the host `gw`.
     pub(crate) fn new() -> (Self, Simulator) {
-        let mut rig = Self {
-            store: MemoryStore::new(),
-            dialer: Dialer::default(),
-            directory: MemorySoulDirectory::default(),
-            default_api_url: None,
-            operator: None,
-        };
+        let mut rig = Self::empty();
         let simulator = rig.gateway("gw");
         rig.start();
         (rig, simulator)
+    }
+
+    /// A cluster without objects, and no operator yet.
+    pub(crate) fn empty() -> Self {
+        Self::on(Cluster::new(), Dialer::default(), MemorySoulDirectory::default())
+    }
+
+    fn on(cluster: Cluster, dialer: Dialer, directory: MemorySoulDirectory) -> Self {
+        let (faults, namespaces) = (Faults::default(), WatchedNamespaces::default());
+        Self { cluster, faults, dialer, directory, default_api_url: None, namespaces, operator: None }
     }
 
     /// The same with a gateway of this profile.
@@ -135,24 +145,30 @@ impl Rig {
     }
 
     pub(crate) fn config_map(&self, name: &str, data: &[(&str, &str)]) {
-        let data = data.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        self.store.state().config_maps.entry(ObjectKey::new(NS, name)).or_default().data = data;
+        let data: BTreeMap<_, _> = data.iter().copied().collect();
+        self.apply::<ConfigMap>(json!({ "metadata": { "name": name }, "data": data }));
     }
 
     /// Adds a key to `binaryData` of a ConfigMap.
     pub(crate) fn binary_key(&self, name: &str, key: &str) {
-        self.store.state().config_maps.entry(ObjectKey::new(NS, name)).or_default().binary.insert(key.to_owned());
+        let key_of_map = ObjectKey::new(NS, name);
+        let known = self.cluster.get::<ConfigMap>(&key_of_map).and_then(|map| map.data);
+        let (data, binary) = (known.unwrap_or_default(), json!({ key: base64("bytes") }));
+        self.apply::<ConfigMap>(json!({ "metadata": { "name": name }, "data": data, "binaryData": binary }));
     }
 
     /// Applies a manifest in the namespace [`NS`], unless the manifest names another.
-    pub(crate) fn apply<K: InMemory + serde::de::DeserializeOwned>(&self, mut manifest: Value) {
-        let kind = K::kind(&());
-        manifest["kind"] = json!(kind);
-        manifest["apiVersion"] = json!(K::api_version(&()));
+    pub(crate) fn apply<K: Kind>(&self, mut manifest: Value) {
         if manifest["metadata"].get("namespace").is_none() {
             manifest["metadata"]["namespace"] = json!(NS);
         }
-        self.store.apply::<K>(serde_json::from_value(manifest).unwrap());
+        self.cluster.apply::<K>(manifest);
+    }
+
+    /// Puts a manifest of [`NS`] in place that an older version accepted.
+    pub(crate) fn unchecked<K: Kind>(&self, mut manifest: Value) {
+        manifest["metadata"]["namespace"] = json!(NS);
+        self.cluster.unchecked::<K>(manifest);
     }
 
     pub(crate) fn board(&self, name: &str) {
@@ -169,47 +185,51 @@ impl Rig {
     }
 
     /// Makes a one-shot request with the current time.
-    pub(crate) fn request<K: InMemory>(&self, name: &str, kind: RequestKind) {
-        let now = self.ctx().state.store.now().to_string();
-        self.store.annotate::<K>(&ObjectKey::new(NS, name), kind.annotation(), &now);
+    pub(crate) fn request<K: Kind>(&self, name: &str, kind: RequestKind) {
+        let now = self.cluster.now().to_string();
+        self.cluster.annotate::<K>(&ObjectKey::new(NS, name), kind.annotation(), &now);
     }
 
-    pub(crate) fn delete<K: InMemory>(&self, name: &str) {
-        self.store.delete::<K>(&ObjectKey::new(NS, name));
+    pub(crate) fn delete<K: Kind>(&self, name: &str) {
+        self.cluster.delete::<K>(&ObjectKey::new(NS, name));
     }
 
-    /// Starts the operator, or restarts it.
+    /// Starts the operator, or restarts it after a crash.
     pub(crate) fn start(&mut self) {
-        let (sender, changes) = mpsc::unbounded_channel();
-        let state = Arc::new(State::new(self.store.clone()));
-        let inventories = state.inventories.clone();
-        let gateways = GatewayPool::new(Arc::new(self.dialer.clone()), Arc::new(()), sender.clone(), inventories);
-        let souls = SoulDirectories::new(Arc::new(self.directory.clone()), sender);
-        let served_api = ServedApi { default_url: self.default_api_url.clone(), ..ServedApi::default() };
-        let ctx = Context { state, gateways, souls, served_api };
-        self.operator = Some(Operator { ctx, changes });
+        self.stop();
+        let client = way::client(&self.cluster.api, &self.faults);
+        let surroundings = Surroundings {
+            authz: KubeAccess::with(client.clone(), client.clone()),
+            client,
+            clock: self.cluster.clock(),
+            namespaces: self.namespaces.clone(),
+            dial: Arc::new(self.dialer.clone()),
+            souls: Arc::new(self.directory.clone()),
+            served_api: ServedApi { default_url: self.default_api_url.clone(), ..ServedApi::default() },
+            http_tokens: HttpTokens::Accepted,
+            run_id: "test".to_owned(),
+        };
+        self.operator = Some(Operator::start(surroundings, CancellationToken::new()));
     }
 
-    /// Stops the operator.
+    /// Ends the operator as a crash does.
     pub(crate) fn stop(&mut self) {
         self.operator = None;
     }
 
     /// A second operator on the same cluster.
     pub(crate) fn second_operator(&self) -> Self {
-        let mut other = Self {
-            store: self.store.clone(),
-            dialer: self.dialer.clone(),
-            directory: self.directory.clone(),
-            default_api_url: None,
-            operator: None,
-        };
+        let mut other = Self::on(self.cluster.clone(), self.dialer.clone(), self.directory.clone());
         other.start();
         other
     }
 
-    pub(crate) fn ctx(&self) -> &Context<MemoryStore> {
-        &self.operator.as_ref().unwrap().ctx
+    fn operator(&self) -> &Operator {
+        self.operator.as_ref().unwrap()
+    }
+
+    pub(crate) fn ctx(&self) -> &Context<KubeStore> {
+        &self.operator().ctx
     }
 
     /// The connection to a gateway.
@@ -217,91 +237,57 @@ impl Rig {
         self.ctx().gateways.handle(&ObjectKey { namespace: NS.into(), name: gateway.into() }).unwrap()
     }
 
-    /// Reconciles every object once. The AgentGateways of a namespace that the operator does not know are in no cache.
-    pub(crate) async fn reconcile_all(&self) {
-        let ctx = self.ctx();
-        let gateways: Vec<_> =
-            self.store.state().gateways.iter().map(|(key, object)| (key.clone(), object.clone())).collect();
-        for (key, object) in gateways {
-            if self.store.coverage(&key.namespace) == Coverage::Complete {
-                gateway::reconcile(ctx, &object).await;
-            }
-        }
-        let boards: Vec<_> = self.store.state().boards.values().cloned().collect();
-        for object in boards {
-            board::reconcile(ctx, &object).await;
-        }
-        let agents: Vec<_> = self.store.state().agents.values().cloned().map(Arc::new).collect();
-        futures::future::join_all(agents.iter().map(|object| agent::reconcile(ctx, object))).await;
+    /// An agent of [`NS`] checks in with the token of its Secret. Returns the status of the HTTP answer.
+    pub(crate) async fn check_in(&self, name: &str, report: &Value) -> u16 {
+        let token = self.token(name);
+        self.check_in_with(&token, report).await
     }
 
-    /// Reconciles every object, again and again, until `condition` holds.
+    /// An agent checks in with this token. Returns the status of the HTTP answer. An operator that has just begun answers 503, and the agent
+    /// calls again.
+    pub(crate) async fn check_in_with(&self, token: &str, report: &Value) -> u16 {
+        loop {
+            match self.call_heartbeat(token, report).await {
+                503 => tokio::time::sleep(STEP).await,
+                status => return status,
+            }
+        }
+    }
+
+    async fn call_heartbeat(&self, token: &str, report: &Value) -> u16 {
+        let request = Request::post("/api/v1/agent/heartbeat").header("x-agent-token", token);
+        let mut request = request.body(Body::from(report.to_string())).unwrap();
+        request.extensions_mut().insert(RequestOrigin { network: [10, 0, 0, 1].into(), confidential: false });
+        let response = TowerToHyperService::new(self.operator().router.clone()).call(request).await.unwrap();
+        response.status().as_u16()
+    }
+
+    /// Waits until `condition` holds.
     pub(crate) async fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
         let end = Instant::now() + CONDITION_TIMEOUT;
         while !condition(self) {
             assert!(Instant::now() < end, "{what}: not within {CONDITION_TIMEOUT:?}; {}", self.summary());
-            self.reconcile_all().await;
-            self.wait_for_change(Duration::from_secs(1)).await;
+            tokio::time::sleep(STEP).await;
         }
     }
 
-    /// Waits for a change at a gateway, at most for `limit`. Agents that were woken for a permit are reconciled meanwhile, and no others:
-    /// those would wait for the same permits, and so on without end.
-    pub(crate) async fn wait_for_change(&mut self, limit: Duration) {
-        let end = Instant::now() + limit;
-        let operator = self.operator.as_mut().unwrap();
-        while let Ok(Some(change)) = tokio::time::timeout_at(end, operator.changes.recv()).await {
-            let ChangeScope::Agent(key) = change.scope else {
-                while operator.changes.try_recv().is_ok() {}
-                return;
-            };
-            let woken = self.store.state().agents.get(&key).cloned().map(Arc::new);
-            if let Some(agent) = woken {
-                agent::reconcile(&operator.ctx, &agent).await;
-            }
-        }
-    }
-
-    /// Reconciles only Agents that were queued for a released permit, as long as there are any.
-    pub(crate) async fn reconcile_queued_agents(&mut self) {
-        let operator = self.operator.as_mut().unwrap();
-        while let Ok(Some(change)) = tokio::time::timeout(Duration::from_secs(20), operator.changes.recv()).await {
-            let ChangeScope::Agent(key) = change.scope else { continue };
-            let object = Arc::new(self.store.state().agents[&key].clone());
-            agent::reconcile(&operator.ctx, &object).await;
-        }
-    }
-
-    /// The Agents that were queued for a released permit so far.
-    pub(crate) fn queued_agents(&mut self) -> Vec<String> {
-        let changes = &mut self.operator.as_mut().unwrap().changes;
-        let received = std::iter::from_fn(|| changes.try_recv().ok());
-        received
-            .filter_map(|change| if let ChangeScope::Agent(key) = change.scope { Some(key.name) } else { None })
-            .collect()
-    }
-
-    /// Reconciles until all Agents are Ready and woken.
+    /// Waits until all Agents are Ready and woken.
     pub(crate) async fn until_ready(&mut self) {
-        self.until("all agents to be Ready and woken", |rig| rig.store.state().agents.values().all(woken)).await;
+        self.until("all agents to be Ready and woken", |rig| rig.cluster.agents().values().all(woken)).await;
     }
 
-    /// Reconciles again and again for this time.
+    /// Lets time pass.
     pub(crate) async fn run_for(&mut self, time: Duration) {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            self.reconcile_all().await;
-            self.wait_for_change(Duration::from_secs(5)).await;
-        }
+        tokio::time::sleep(time).await;
     }
 
     pub(crate) fn status(&self, name: &str) -> AgentStatus {
-        self.store.state().agents.get(&ObjectKey::new(NS, name)).and_then(|a| a.status.clone()).unwrap_or_default()
+        self.cluster.get::<Agent>(&ObjectKey::new(NS, name)).and_then(|agent| agent.status).unwrap_or_default()
     }
 
     /// The keys of the Agents.
     pub(crate) fn agent_keys(&self) -> Vec<ObjectKey> {
-        self.store.state().agents.keys().cloned().collect()
+        self.cluster.agents().into_keys().collect()
     }
 
     /// Status, reason and message of an Agent's condition.
@@ -322,33 +308,31 @@ impl Rig {
     }
 
     pub(crate) fn token(&self, name: &str) -> String {
-        let state = self.store.state();
-        let secret = &state.secrets[&ObjectKey::new(NS, format!("{name}-token"))];
-        String::from_utf8(secret.data.as_ref().unwrap()["token"].0.clone()).unwrap()
+        let secret = self.cluster.get::<Secret>(&ObjectKey::new(NS, format!("{name}-token"))).unwrap();
+        String::from_utf8(secret.data.unwrap()["token"].0.clone()).unwrap()
     }
 
     /// The numbers of writes and events.
     pub(crate) fn write_counts(&self) -> (usize, usize) {
-        let state = self.store.state();
-        (state.writes, state.events.len())
+        (self.faults.state().writes, self.cluster.events().len())
     }
 
     /// Status, reason and message of a gateway's condition.
     pub(crate) fn gateway_condition(&self, name: &str, kind: ConditionType) -> (String, String, String) {
-        let state = self.store.state();
-        let status = state.gateways.get(&ObjectKey::new(NS, name)).and_then(|g| g.status.as_ref());
-        let found = status.and_then(|s| find(&s.conditions, kind));
+        let gateway = self.cluster.get::<AgentGateway>(&ObjectKey::new(NS, name));
+        let status = gateway.and_then(|gateway| gateway.status);
+        let found = status.as_ref().and_then(|s| find(&s.conditions, kind));
         found.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).unwrap_or_default()
     }
 
     pub(crate) fn summary(&self) -> String {
-        let state = self.store.state();
-        let agents = state.agents.values().map(|a| {
+        let (agents, gateways) = (self.cluster.agents(), self.cluster.gateways());
+        let agents = agents.values().map(|a| {
             let status = a.status.clone().unwrap_or_default();
             let ready = find(&status.conditions, ConditionType::Ready).map(|c| (c.reason.clone(), c.message.clone()));
             format!("{:?} {:?} {ready:?}", a.metadata.name, status.phase)
         });
-        let gateways = state.gateways.values().map(|g| {
+        let gateways = gateways.values().map(|g| {
             let status = g.status.clone().unwrap_or_default();
             format!(
                 "{:?} {:?}",

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
 use muster::api::{Agent, AgentGateway, Board, ConditionType, keys};
-use muster::core::objects::Objects;
 use muster::hash::sha256_hex;
-use muster::state::store::Store;
 use muster_simulator::{Fault, Simulator};
 use serde_json::json;
 
@@ -27,19 +24,12 @@ async fn confirmed_agent() -> (Rig, Simulator) {
 
 /// The agent calls with the token in its files.
 async fn confirm(rig: &mut Rig) {
-    use_token(rig);
-    rig.until("the token to be confirmed", |rig| {
-        use_token(rig);
-        token_status(rig).is_some_and(|t| t.confirmed_at.is_some())
-    })
-    .await;
+    use_token(rig).await;
+    rig.until("the token to be confirmed", |rig| token_status(rig).is_some_and(|t| t.confirmed_at.is_some())).await;
 }
 
-fn use_token(rig: &Rig) {
-    let ctx = rig.ctx();
-    let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
-    let sha256 = agent.status.as_ref().unwrap().token.as_ref().unwrap().sha256.clone();
-    ctx.state.heartbeats.confirm(&agent, &sha256, ctx.state.store.now());
+async fn use_token(rig: &Rig) {
+    assert_eq!(rig.check_in("one", &json!({})).await, 200);
 }
 
 fn token_status(rig: &Rig) -> Option<muster::api::agent::TokenStatus> {
@@ -49,7 +39,7 @@ fn token_status(rig: &Rig) -> Option<muster::api::agent::TokenStatus> {
 /// The hashes of the tokens that the HTTP API accepts now.
 fn accepted_hashes(rig: &Rig) -> Vec<String> {
     let Some(token) = token_status(rig) else { return Vec::new() };
-    let now: Timestamp = rig.ctx().state.store.now();
+    let now = rig.cluster.now();
     let previous = token.previous.filter(|p| p.valid_until.as_ref().is_none_or(|until| until.0 > now));
     std::iter::once(token.sha256).chain(previous.map(|p| p.sha256)).filter(|sha256| !sha256.is_empty()).collect()
 }
@@ -70,10 +60,9 @@ fn assert_one_token(rig: &Rig, gateway: &Simulator, old: &str, revision: i64, co
     assert_eq!(accepted_hashes(rig), [sha256_hex(&token)], "{context}: only the new token is accepted");
     let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap();
     assert!(file.contains(&token) && !file.contains(old), "{context}: the new token is in the files");
-    let state = rig.store.state();
-    let data = state.secrets[&ObjectKey::new(NS, "one-token")].data.clone().unwrap();
+    let state = &rig.cluster;
+    let data = state.secrets()[&ObjectKey::new(NS, "one-token")].data.clone().unwrap();
     assert!(!data.contains_key(keys::PREVIOUS_TOKEN_KEY), "{context}: the old token is gone from the Secret");
-    drop(state);
     assert_eq!(token_status(rig).unwrap().revision, revision, "{context}: the number of issued tokens");
 }
 
@@ -85,10 +74,9 @@ fn is_delivered(rig: &Rig, gateway: &Simulator) -> bool {
 
 /// Whether nothing is left of the previous token.
 fn rotation_ended(rig: &Rig) -> bool {
-    let state = rig.store.state();
-    let secret = &state.secrets[&ObjectKey::new(NS, "one-token")];
+    let state = &rig.cluster;
+    let secret = &state.secrets()[&ObjectKey::new(NS, "one-token")];
     let kept = secret.data.as_ref().is_some_and(|data| data.contains_key(keys::PREVIOUS_TOKEN_KEY));
-    drop(state);
     !kept && token_status(rig).is_some_and(|t| t.previous.is_none() && t.confirmed_at.is_some())
 }
 
@@ -103,7 +91,7 @@ async fn complete_rotation(rig: &mut Rig, gateway: &Simulator, old: &str) {
 async fn a_rotate_request_replaces_the_token_and_the_old_token_works_until_the_new_one_is_used() {
     let (mut rig, gateway) = confirmed_agent().await;
     let old = rig.token("one");
-    rig.wait_for_change(Duration::from_secs(2)).await;
+    rig.run_for(Duration::from_secs(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
     rig.until("the new token to be delivered", |rig| rig.token("one") != old && is_delivered(rig, &gateway)).await;
     rig.run_for(Duration::from_mins(1)).await;
@@ -124,7 +112,7 @@ async fn an_unused_new_token_ends_the_old_token_after_the_grace_period() {
     let rotation = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false },
         "token": { "rotation": { "gracePeriod": "10m" } } });
     rig.agent("one", rotation);
-    rig.wait_for_change(Duration::from_secs(2)).await;
+    rig.run_for(Duration::from_secs(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
     rig.until("the new token to be delivered", |rig| rig.token("one") != old && is_delivered(rig, &gateway)).await;
     rig.run_for(Duration::from_mins(8)).await;
@@ -154,7 +142,7 @@ async fn a_rotate_request_on_a_board_or_gateway_rotates_each_agent_once() {
     let mut revision = 1;
     for on_gateway in [false, true] {
         let old = (rig.token("one"), rig.token("two"));
-        rig.wait_for_change(Duration::from_secs(2)).await;
+        rig.run_for(Duration::from_secs(2)).await;
         if on_gateway {
             rig.request::<AgentGateway>("gw", RequestKind::Rotate);
         } else {
@@ -168,9 +156,9 @@ async fn a_rotate_request_on_a_board_or_gateway_rotates_each_agent_once() {
         rig.run_for(Duration::from_mins(65)).await;
     }
     let synced = |sync: Option<muster::api::requests::SyncStatus>| sync.map(|s| (s.updated, s.pending, s.errors));
-    let state = rig.store.state();
-    let board = state.boards[&ObjectKey::new(NS, "ops")].status.clone().unwrap();
-    let above = state.gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap();
+    let state = &rig.cluster;
+    let board = state.boards()[&ObjectKey::new(NS, "ops")].status.clone().unwrap();
+    let above = state.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap();
     assert_eq!(synced(board.last_sync), Some((2, 0, vec![])));
     assert_eq!(synced(above.last_sync), Some((2, 0, vec![])));
 }
@@ -183,10 +171,10 @@ async fn a_token_changed_or_deleted_in_its_secret_is_refused_and_replaced() {
         if deleted {
             rig.delete::<Secret>("one-token");
         } else {
-            let mut state = rig.store.state();
-            let secret = state.secrets.get_mut(&ObjectKey::new(NS, "one-token")).unwrap();
-            let data = secret.data.as_mut().unwrap();
-            data.insert(keys::TOKEN_KEY.into(), k8s_openapi::ByteString(b"guessed".to_vec()));
+            rig.cluster.edit::<Secret>(&ObjectKey::new(NS, "one-token"), |secret| {
+                let guessed = k8s_openapi::ByteString(b"guessed".to_vec());
+                secret.data.as_mut().unwrap().insert(keys::TOKEN_KEY.into(), guessed);
+            });
         }
         rig.until("a new token", |rig| rig.status("one").token.is_some_and(|t| t.revision == 2)).await;
         assert!(!accepted_hashes(&rig).contains(&sha256_hex(&old)), "the old token is refused at once");
@@ -208,7 +196,7 @@ async fn secret_only_delivery_keeps_the_token_out_of_every_file() {
     assert!(files(&rig).values().all(|text| !text.contains(&old)));
     assert!(files(&rig)["AGENTS.md"].contains("/var/run/secrets/muster/one-token/token"));
     let writes = gateway.count("agents.files.set");
-    rig.wait_for_change(Duration::from_secs(2)).await;
+    rig.run_for(Duration::from_secs(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
     rig.until("the new token", |rig| accepted_hashes(rig).len() == 2).await;
     confirm(&mut rig).await;
@@ -227,7 +215,7 @@ async fn a_gateway_outage_during_a_rotation_keeps_the_old_token_valid() {
         "token": { "rotation": { "gracePeriod": "1m" } } }),
     );
     rig.until_ready().await;
-    rig.wait_for_change(Duration::from_secs(2)).await;
+    rig.run_for(Duration::from_secs(2)).await;
     // The new token is in the Secret, and the gateway is killed before a file has it.
     gateway.inject(Fault::on("agents.files.set").kill_before());
     rig.request::<Agent>("one", RequestKind::Rotate);
@@ -259,13 +247,13 @@ async fn a_rotation_requested_during_an_outage_begins_after_it() {
 async fn rotate_with_crashes(crashes: &[usize]) -> usize {
     let (mut rig, gateway) = confirmed_agent().await;
     let old = rig.token("one");
-    rig.wait_for_change(Duration::from_secs(2)).await;
+    rig.run_for(Duration::from_secs(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
-    let before = rig.store.state().writes;
-    rig.store.state().crash_at = crashes.iter().map(|n| before + n).collect();
+    let before = rig.faults.state().writes;
+    rig.faults.state().crash_at = crashes.iter().map(|n| before + n).collect();
     let context = format!("crashes after writes {crashes:?}");
     for _ in 0..=crashes.len() {
-        let crash = rig.store.crashed.clone();
+        let crash = rig.faults.crashed.clone();
         tokio::select! {
             biased;
             () = crash.notified() => {
@@ -276,8 +264,8 @@ async fn rotate_with_crashes(crashes: &[usize]) -> usize {
         }
     }
     assert_one_token(&rig, &gateway, &old, 2, &context);
-    assert!(rig.store.state().agents.values().all(ready), "{context}");
-    rig.store.state().writes - before
+    assert!(rig.cluster.agents().values().all(ready), "{context}");
+    rig.faults.state().writes - before
 }
 
 #[tokio::test(start_paused = true)]
@@ -303,7 +291,7 @@ async fn any_lost_gateway_reply_leaves_exactly_one_token() {
         ] {
             let (mut rig, gateway) = confirmed_agent().await;
             let old = rig.token("one");
-            rig.wait_for_change(Duration::from_secs(2)).await;
+            rig.run_for(Duration::from_secs(2)).await;
             gateway.inject(fault);
             rig.request::<Agent>("one", RequestKind::Rotate);
             complete_rotation(&mut rig, &gateway, &old).await;
@@ -316,13 +304,10 @@ async fn any_lost_gateway_reply_leaves_exactly_one_token() {
 async fn two_operators_that_rotate_concurrently_issue_one_token() {
     let (mut rig, gateway) = confirmed_agent().await;
     let old = rig.token("one");
-    rig.wait_for_change(Duration::from_secs(2)).await;
+    rig.run_for(Duration::from_secs(2)).await;
     let other = rig.second_operator();
     rig.request::<Agent>("one", RequestKind::Rotate);
-    for _ in 0..20 {
-        Box::pin(futures::future::join(rig.reconcile_all(), other.reconcile_all())).await;
-        rig.wait_for_change(Duration::from_secs(1)).await;
-    }
+    rig.run_for(Duration::from_secs(20)).await;
     drop(other);
     complete_rotation(&mut rig, &gateway, &old).await;
     assert_one_token(&rig, &gateway, &old, 2, "two operators");
@@ -333,7 +318,7 @@ async fn an_agent_stays_ready_while_its_token_is_replaced() {
     let (mut rig, gateway) = confirmed_agent().await;
     rig.run_for(Duration::from_mins(1)).await;
     let ready_events =
-        |rig: &Rig| rig.store.state().events.iter().filter(|(_, event)| event.reason == "Reconciled").count();
+        |rig: &Rig| rig.cluster.events().iter().filter(|(_, event)| event.reason == "Reconciled").count();
     let (before, old) = (ready_events(&rig), rig.token("one"));
     rig.request::<Agent>("one", RequestKind::Rotate);
     rig.until("the new token in the files", |rig| {

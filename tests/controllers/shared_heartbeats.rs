@@ -34,8 +34,8 @@ fn recorded_blocks(rig: &Rig) -> Vec<String> {
 }
 
 fn recorded_blocks_of(rig: &Rig, gateway: &str) -> Vec<String> {
-    let state = rig.store.state();
-    let status = state.gateways[&ObjectKey::new(NS, gateway)].status.clone().unwrap_or_default();
+    let state = &rig.cluster;
+    let status = state.gateways()[&ObjectKey::new(NS, gateway)].status.clone().unwrap_or_default();
     status.shared_heartbeats.map(|shared| shared.kept).unwrap_or_default()
 }
 
@@ -151,7 +151,7 @@ async fn the_policy_leave_writes_no_block_and_a_condition_names_the_stopped_agen
     assert_eq!((status.as_str(), reason.as_str()), ("False", "HeartbeatsStopped"));
     assert!(message.contains(" main:") && message.contains("sharedHeartbeats to Keep"), "{message}");
     assert_eq!(rig.gateway_condition("gw", ConditionType::Ready).0, "True");
-    assert!(rig.store.state().events.iter().any(|(_, event)| event.reason == "HeartbeatsStopped" && event.warning));
+    assert!(rig.cluster.events().iter().any(|(_, event)| event.reason == "HeartbeatsStopped" && event.warning));
     set_policy(&rig, "Keep");
     rig.run_for(SETTLE_TIME).await;
     assert_eq!((foreign_heartbeats(&gateway), recorded_blocks(&rig)), (only_main_heartbeat(), vec!["main".to_owned()]));
@@ -182,18 +182,18 @@ async fn no_heartbeat_block_is_written_without_a_change() {
 #[tokio::test(start_paused = true)]
 async fn a_crash_after_any_write_keeps_the_heartbeats_of_other_agents() {
     let (rig, _) = one_ready_agent().await;
-    let writes = rig.store.state().writes;
+    let writes = rig.faults.state().writes;
     for crash_at in 1..=writes {
         let (mut rig, gateway) = gateway_with_default_heartbeat();
         rig.worker("one");
-        rig.store.state().crash_at = [crash_at].into();
-        let crashed = rig.store.crashed.clone();
+        rig.faults.state().crash_at = [crash_at].into();
+        let crashed = rig.faults.crashed.clone();
         tokio::select! {
             biased;
             () = crashed.notified() => rig.start(),
             () = rig.run_for(Duration::from_mins(2)) => {}
         }
-        rig.store.state().crash_at.clear();
+        rig.faults.state().crash_at.clear();
         rig.until_ready().await;
         rig.run_for(SETTLE_TIME).await;
         assert_eq!(
@@ -217,13 +217,12 @@ async fn no_heartbeat_block_is_written_before_the_blocks_of_others_are_recorded(
     rig.run_for(SETTLE_TIME).await;
     rig.worker("one");
     for _ in 0..200 {
-        rig.reconcile_all().await;
         let written = gateway.count("config.patch") > 0;
         assert!(!written || !recorded_blocks(&rig).is_empty());
         if written {
             return;
         }
-        rig.wait_for_change(Duration::from_millis(100)).await;
+        rig.run_for(Duration::from_millis(100)).await;
     }
     panic!("nothing was written");
 }
@@ -288,7 +287,7 @@ async fn deleting_an_agent_gateway_removes_its_heartbeat_blocks() {
     let (mut rig, gateway) = one_ready_agent().await;
     rig.delete::<AgentGateway>("gw");
     rig.delete::<Agent>("one");
-    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.cluster.gateways().is_empty()).await;
     assert_eq!((heartbeat_block(&gateway, "main"), foreign_heartbeats(&gateway)), (Value::Null, only_main_heartbeat()));
 }
 
@@ -298,10 +297,10 @@ async fn deleting_an_unreachable_agent_gateway_reports_the_remaining_blocks() {
     gateway.lose_host();
     rig.delete::<AgentGateway>("gw");
     rig.delete::<Agent>("one");
-    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
-    let state = rig.store.state();
+    rig.until("the deletion to finish", |rig| rig.cluster.gateways().is_empty()).await;
+    let state = &rig.cluster;
     let reports_blocks = |message: &str| message.contains("empty heartbeat blocks") && message.contains("main");
-    assert!(state.events.iter().any(|(_, event)| reports_blocks(&event.message)), "{:?}", state.events);
+    assert!(state.events().iter().any(|(_, event)| reports_blocks(&event.message)), "{:?}", state.events());
 }
 
 #[tokio::test(start_paused = true)]
@@ -310,14 +309,14 @@ async fn remaining_blocks_are_reported_once_despite_failing_writes() {
     gateway.lose_host();
     rig.delete::<AgentGateway>("gw");
     rig.delete::<Agent>("one");
-    rig.until("the deletion of the agent", |rig| rig.store.state().agents.is_empty()).await;
-    rig.store.state().failures = 20;
-    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
-    let state = rig.store.state();
-    assert_eq!(state.failures, 0, "writes failed");
+    rig.until("the deletion of the agent", |rig| rig.cluster.agents().is_empty()).await;
+    rig.faults.state().failures = 20;
+    rig.until("the deletion to finish", |rig| rig.cluster.gateways().is_empty()).await;
+    let state = &rig.cluster;
+    assert_eq!(rig.faults.state().failures, 0, "writes failed");
     let reports_blocks =
-        state.events.iter().filter(|(_, event)| event.message.contains("empty heartbeat blocks")).count();
-    assert_eq!(reports_blocks, 1, "{:?}", state.events);
+        state.events().iter().filter(|(_, event)| event.message.contains("empty heartbeat blocks")).count();
+    assert_eq!(reports_blocks, 1, "{:?}", state.events());
 }
 
 #[tokio::test(start_paused = true)]
@@ -336,8 +335,9 @@ async fn two_agent_gateways_with_one_url_keep_the_blocks_until_neither_has_an_ag
     assert_eq!(recorded_blocks_of(&rig, "second"), ["main"], "one AgentGateway with Keep decides");
     rig.delete::<AgentGateway>("gw");
     rig.delete::<Agent>("one");
-    rig.until("the deletion to finish", |rig| rig.store.state().gateways.len() == 1).await;
-    rig.store.state().gateways.values_mut().for_each(|gateway| gateway.spec.config_policy = None);
+    rig.until("the deletion to finish", |rig| rig.cluster.gateways().len() == 1).await;
+    let second = ObjectKey::new(NS, "second");
+    rig.cluster.patch::<AgentGateway>(&second, &json!({ "spec": { "configPolicy": null } }));
     rig.run_for(SETTLE_TIME).await;
     assert_eq!((heartbeat_block(&gateway, "main"), foreign_heartbeats(&gateway)), (json!({}), only_main_heartbeat()));
     rig.delete::<Agent>("two");

@@ -29,7 +29,7 @@ fn apply_agent(rig: &Rig, name: &str, role: &str) {
 }
 
 async fn until_ready(rig: &mut Rig) {
-    rig.until("all agents to be Ready", |rig| rig.store.state().agents.values().all(ready)).await;
+    rig.until("all agents to be Ready", |rig| rig.cluster.agents().values().all(ready)).await;
 }
 
 /// A board and a directory with the souls `ann/sre` and `bob/writer`.
@@ -51,8 +51,8 @@ fn soul_state(rig: &Rig, name: &str) -> Option<SoulState> {
 }
 
 fn directory_status(rig: &Rig) -> SoulDirectoryStatus {
-    let state = rig.store.state();
-    state.gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap().soul_directory.unwrap()
+    let state = &rig.cluster;
+    state.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap().soul_directory.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,10 +69,7 @@ async fn an_agent_gets_the_soul_of_its_role_with_its_first_files() {
     assert_eq!((used.state, used.source_url.as_deref()), (SoulState::Used, Some("https://souls.test/souls/ann/sre")));
     assert_eq!([soul_state(&rig, "two"), soul_state(&rig, "three")], [Some(SoulState::NoMatch), None]);
     rig.until("the list in the status", |rig| {
-        rig.store.state().gateways[&ObjectKey::new(NS, "gw")]
-            .status
-            .as_ref()
-            .is_some_and(|s| s.soul_directory.is_some())
+        rig.cluster.gateways()[&ObjectKey::new(NS, "gw")].status.as_ref().is_some_and(|s| s.soul_directory.is_some())
     })
     .await;
     assert_eq!((directory_status(&rig).souls, directory_status(&rig).error), (2, None));
@@ -141,7 +138,9 @@ async fn an_unavailable_directory_blocks_no_agent() {
 #[tokio::test(start_paused = true)]
 async fn an_invalid_directory_url_is_reported_and_blocks_no_agent() {
     let (mut rig, _) = with_directory();
-    set_directory(&rig, json!({ "url": "souls", "enabled": true }));
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["soulDirectory"] = json!({ "url": "souls", "enabled": true });
+    rig.unchecked::<AgentGateway>(manifest);
     apply_agent(&rig, "one", "SRE");
     until_ready(&mut rig).await;
     assert!(directory_status(&rig).error.is_some_and(|e| e.contains("spec.soulDirectory.url")));

@@ -17,10 +17,10 @@ fn suspended(suspend: bool) -> serde_json::Value {
 
 /// Whether the Agent `one`, its Board and its AgentGateway are Ready in their present generation.
 fn settled(rig: &Rig) -> [bool; 3] {
-    let state = rig.store.state();
+    let state = &rig.cluster;
     let key = |name: &str| muster::api::object_key::ObjectKey::new(NS, name);
-    let (agent, board): (&Agent, &Board) = (&state.agents[&key("one")], &state.boards[&key("ops")]);
-    [agent.is_settled(), board.is_settled(), state.gateways[&key("gw")].is_settled()]
+    let (agent, board): (&Agent, &Board) = (&state.agents()[&key("one")], &state.boards()[&key("ops")]);
+    [agent.is_settled(), board.is_settled(), state.gateways()[&key("gw")].is_settled()]
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,7 +50,7 @@ fn queued_agents(rig: &Rig, config_map: &str) -> BTreeSet<String> {
     let (agents, mut queue) = mpsc::unbounded_channel();
     let (boards, _) = mpsc::unbounded_channel();
     let (gateways, _) = mpsc::unbounded_channel();
-    let triggers = Triggers { objects: rig.store.clone(), queues: Queues { agents, boards, gateways } };
+    let triggers = Triggers { objects: rig.ctx().state.store.clone(), queues: Queues { agents, boards, gateways } };
     triggers.config_map(&ObjectKey::new(NS, config_map));
     std::iter::from_fn(|| queue.try_recv().ok()).map(|key| key.name).collect()
 }

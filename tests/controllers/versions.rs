@@ -31,7 +31,7 @@ async fn provisioned(profile: Profile) -> (Rig, Simulator, String) {
 }
 
 fn gateway_status(rig: &Rig) -> AgentGatewayStatus {
-    rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
+    rig.cluster.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
 }
 
 fn tools_state(rig: &Rig) -> Option<FileState> {
@@ -39,7 +39,7 @@ fn tools_state(rig: &Rig) -> Option<FileState> {
 }
 
 async fn until_tools_state(rig: &mut Rig, state: FileState) {
-    rig.until("TOOLS.md", |rig| tools_state(rig) == Some(state) && rig.store.state().agents.values().all(ready)).await;
+    rig.until("TOOLS.md", |rig| tools_state(rig) == Some(state) && rig.cluster.agents().values().all(ready)).await;
 }
 
 /// Profiles for versions between the four measured ones, each with some features of both neighbours; unknown features are
@@ -91,7 +91,7 @@ async fn an_agent_is_set_up_woken_and_removed_on_every_version() {
         let instructions = gateway.file(&id, "AGENTS.md").unwrap() + &gateway.file(&id, "TOOLS.md").unwrap_or_default();
         assert!(instructions.contains(&rig.token("one")), "{version}: the token is not in the agent's files");
         rig.delete::<muster::api::agent::Agent>("one");
-        rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
+        rig.until("the deletion to finish", |rig| rig.cluster.agents().is_empty()).await;
         assert!(!gateway.agents().contains_key(&id), "{version}");
     }
 }
@@ -125,8 +125,9 @@ async fn a_downgrade_makes_folded_sections_files_again() {
     until_tools_state(&mut rig, FileState::Synced).await;
     assert!(!gateway.file(&id, "AGENTS.md").unwrap().contains("muster:begin TOOLS.md"));
     assert!(gateway.file(&id, "TOOLS.md").is_some());
-    let capabilities = gateway_status(&rig).capabilities.unwrap();
-    assert_eq!((capabilities.roster.as_str(), capabilities.file_hashes), ("list", false));
+    let is_old =
+        |c: muster::api::gateway_status::GatewayCapabilities| (c.roster.as_str(), c.file_hashes) == ("list", false);
+    rig.until("the capabilities", |rig| gateway_status(rig).capabilities.is_some_and(is_old)).await;
     assert_eq!(rig.agent_id("one"), id);
 }
 

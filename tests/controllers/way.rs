@@ -1,0 +1,165 @@
+//! The way of one operator to Kubernetes, with the faults of a network and of an API server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use kube::Client;
+use kube::client::Body;
+use muster_embedded::EmbeddedApi;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tower::{BoxError, Service};
+
+use crate::watch_faults::{self, AnswerBody};
+
+/// What goes wrong on the way to Kubernetes, and what went over it. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Faults {
+    state: Arc<Mutex<FaultState>>,
+    /// Notified when a write is done whose answer never comes.
+    pub crashed: Arc<Notify>,
+}
+
+#[derive(Default)]
+pub(crate) struct FaultState {
+    /// The number of writes that were done, without events.
+    pub writes: usize,
+    /// The writes that are done and never answered, by their number.
+    pub crash_at: BTreeSet<usize>,
+    /// The number of next writes that fail.
+    pub failures: usize,
+    /// The paths of the writes that failed.
+    pub failed: Vec<String>,
+    /// The answer to each new Secret, if Kubernetes denies it.
+    pub denied_secrets: Option<(u16, String)>,
+    /// The namespaces whose objects the operator may not list.
+    pub refused: BTreeSet<String>,
+    /// Whether the operator has no right to get namespaces.
+    pub denies_namespaces: bool,
+    /// How late the events of a watch come that begins from now on.
+    pub lag: Duration,
+    /// The number of events that came.
+    pub events: usize,
+    /// The number of the event that does not come. Its watch loses its place some time later.
+    pub missed: Option<usize>,
+    /// The lists as they were at a revision, by their paths, in place of the present ones.
+    pub past: BTreeMap<String, Value>,
+    /// The Secrets that somebody puts in the place of those of these paths, just before the operator deletes them.
+    pub replaced_before_deletion: BTreeMap<String, Value>,
+}
+
+impl Faults {
+    pub(crate) fn state(&self) -> MutexGuard<'_, FaultState> {
+        self.state.lock().unwrap()
+    }
+}
+
+/// The service of an operator's client.
+#[derive(Clone)]
+struct Way {
+    api: EmbeddedApi,
+    faults: Faults,
+}
+
+/// A client of the API with these faults.
+pub(crate) fn client(api: &EmbeddedApi, faults: &Faults) -> Client {
+    Client::new(Way { api: api.clone(), faults: faults.clone() }, "default")
+}
+
+fn forbidden(message: &str) -> (u16, String) {
+    (403, message.to_owned())
+}
+
+impl FaultState {
+    /// The answer to a request that the API does not get.
+    fn refusal(&self, method: &Method, path: &str) -> Option<(u16, String)> {
+        let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
+        match *parts.as_slice() {
+            ["api", "v1", "namespaces", name] if self.denies_namespaces => Some(forbidden(&format!(
+                "namespaces {name:?} is forbidden: User \"muster\" cannot get resource \"namespaces\""
+            ))),
+            ["apis", "muster.dev", _, "namespaces", namespace, kind] if self.refused.contains(namespace) => {
+                Some(forbidden(&format!("{kind} is forbidden: User \"muster\" cannot list resource {kind:?}")))
+            }
+            ["api", "v1", "namespaces", _, "secrets"] if method == Method::POST => self.denied_secrets.clone(),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a request changes an object. Events, and questions that are asked by POST, do not count.
+fn is_write(method: &Method, path: &str) -> bool {
+    method != Method::GET && !path.contains("/events") && !path.contains("reviews")
+}
+
+impl Way {
+    async fn answer(mut self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let writes = is_write(&method, &path);
+        let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        if !is_watch && let Some(list) = self.faults.state().past.get(&path) {
+            return Ok(Response::new(Full::from(list.to_string()).boxed_unsync()));
+        }
+        let (refusal, others) = {
+            let mut state = self.faults.state();
+            if writes && state.failures > 0 {
+                state.failures -= 1;
+                state.failed.push(path);
+                return Err("away".into());
+            }
+            let others = if method == Method::DELETE { state.replaced_before_deletion.remove(&path) } else { None };
+            (state.refusal(&method, &path), others)
+        };
+        if let Some((code, message)) = refusal {
+            return Ok(refused(code, &message));
+        }
+        if let Some(others) = others {
+            self.api.restore(&json!([others]))?;
+        }
+        let answer = self.api.call(request).await?;
+        if writes && answer.status().is_success() && self.faults.count_write() {
+            self.faults.crashed.notify_one();
+            std::future::pending::<()>().await;
+        }
+        let answer = answer.map(BodyExt::boxed_unsync);
+        let is_fleet = path.starts_with("/apis/muster.dev/");
+        Ok(if is_watch && is_fleet { answer.map(|body| watch_faults::faulty(body, &self.faults)) } else { answer })
+    }
+}
+
+impl Faults {
+    /// Counts a write. Returns whether its answer never comes.
+    fn count_write(&self) -> bool {
+        let mut state = self.state();
+        state.writes += 1;
+        let write = state.writes;
+        state.crash_at.contains(&write)
+    }
+}
+
+fn refused(code: u16, message: &str) -> Response<AnswerBody> {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": "Forbidden", "code": code });
+    let mut response = Response::new(Full::from(status.to_string()).boxed_unsync());
+    *response.status_mut() = StatusCode::from_u16(code).unwrap();
+    response
+}
+
+impl Service<Request<Body>> for Way {
+    type Response = Response<AnswerBody>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().answer(request))
+    }
+}
