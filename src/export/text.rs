@@ -96,23 +96,23 @@ fn comments(objects: &[ExportedObject], remarks: &Remarks<'_>) -> String {
         remarks.secrets_read.iter().any(|read| (namespace(read), name(read)) == (&*secret.namespace, &*secret.name))
     };
     let (read, missing): (Vec<_>, Vec<_>) = remarks.secrets.iter().partition(is_read);
-    let names = |secrets: Vec<&NeededSecret>| {
+    let keys_of = |secrets: Vec<&NeededSecret>| {
         let names = secrets.into_iter().map(|secret| format!("{}/{}", secret.namespace, secret.name));
         names.collect::<Vec<_>>()
     };
     match remarks.secrets_file {
         Some(file) => {
-            lines.extend(listed(&format!("The Secrets, which have to exist first, are in {file}:"), names(read)));
+            lines.extend(listed(&format!("The Secrets, which have to exist first, are in {file}:"), keys_of(read)));
             let (made, missing): (Vec<_>, Vec<_>) = missing.into_iter().partition(|secret| secret.is_made);
             let unread =
                 format!("The Secrets, which have to exist first and are not in {file}, because they were not read:");
-            lines.extend(listed(&unread, names(missing)));
-            let made_heading = format!("The Secrets that are not in {file}, and that Muster makes anew:");
-            lines.extend(listed(&made_heading, names(made)));
+            lines.extend(listed(&unread, keys_of(missing)));
+            let anew = format!("The Secrets that are not in {file}, and that Muster makes anew:");
+            lines.extend(listed(&anew, keys_of(made)));
         }
         None => lines.extend(listed(
             "The Secrets, which have to exist first and are not in here (muster export --secrets FILE):",
-            names(missing),
+            keys_of(missing),
         )),
     }
     let named = |one: &ExportedObject| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use muster::openclaw::model::{ConfigObstacle, EntryState, Inventory, ObstacleEffect, RosterShape};
-use muster_harness::{Failure, OpenClaw, ScriptedModel};
+use muster_harness::Failure;
 use muster_simulator::{ConfigLayout, Simulator};
 use serde_json::{Value, json};
 

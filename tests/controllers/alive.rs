@@ -132,7 +132,7 @@ async fn a_changed_agent_without_due_calls_is_offline_only_when_it_does_not_answ
         .await;
         is_online(&rig);
         if answers {
-            check_in(&rig);
+            check_in(&rig).await;
             rig.until("the answer", |rig| {
                 is_online(rig);
                 rig.status("one").wake.unwrap().answered_at.is_some()

@@ -249,10 +249,11 @@ impl Cluster {
         let namespace = manifest["metadata"]["namespace"].as_str().unwrap().to_owned();
         self.namespace(&namespace);
         let now = self.get::<K>(&ObjectKey::new(namespace, name.clone()));
-        let metadata = now.map(|now| serde_json::to_value(now.meta()).unwrap()).unwrap_or_else(|| {
+        let new = || {
             json!({ "uid": format!("00000000-0000-4000-8000-{:012x}", name.len()), "generation": 1,
                 "creationTimestamp": self.now() })
-        });
+        };
+        let metadata = now.map_or_else(new, |now| serde_json::to_value(now.meta()).unwrap());
         for (field, value) in metadata.as_object().unwrap() {
             manifest["metadata"][field] = value.clone();
         }
