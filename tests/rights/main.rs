@@ -12,10 +12,18 @@ use granted::{EVERYWHERE, FOR_PEOPLE, IN_A_NAMESPACE, granted};
 
 /// The uses of the rights: a file below `src`, a text in the file, and the rights that the code there needs.
 const USES: &[(&str, &str, &[&str])] = &[
-    ("app/mod.rs", "watch::objects(&client, agent_writers)", &["list agents.muster.dev", "watch agents.muster.dev"]),
-    ("app/mod.rs", "watch::objects(&client, board_writers)", &["list boards.muster.dev", "watch boards.muster.dev"]),
     (
-        "app/mod.rs",
+        "app/operator.rs",
+        "watch::objects(&client, agent_writers)",
+        &["list agents.muster.dev", "watch agents.muster.dev"],
+    ),
+    (
+        "app/operator.rs",
+        "watch::objects(&client, board_writers)",
+        &["list boards.muster.dev", "watch boards.muster.dev"],
+    ),
+    (
+        "app/operator.rs",
         "watch::objects(&client, gateway_writers)",
         &["list agentgateways.muster.dev", "watch agentgateways.muster.dev"],
     ),
