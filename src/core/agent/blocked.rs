@@ -154,6 +154,7 @@ mod tests {
     use super::*;
     use crate::core::agent::fixtures::applied;
     use crate::core::agent::step::Step;
+    use crate::openclaw::model::FileLimit;
 
     fn obstructed(registration: Registration) -> Observed {
         Observed { registration, config: ConfigAccess::Obstructed, settled: true, ..Observed::default() }
@@ -187,6 +188,24 @@ mod tests {
             assert!(!plan.steps.iter().any(|step| matches!(step, Step::SubmitEntry(_) | Step::Create(_))), "{plan:?}");
             assert_eq!(plan.blocker.unwrap().error().reason, Reason::ConfigNotWritable, "{registration:?}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_names_its_sections_and_what_to_shorten() {
+        let file =
+            |name: &str, delivery| DesiredFile { name: name.into(), carries_token: false, is_adopted: false, delivery };
+        let long = |setting| Delivery::TooLarge { units: 21_000, limit: FileLimit { units: 20_000, setting } };
+        let mut desired = applied().desired;
+        let setting = "agents.defaults.bootstrapMaxChars of the gateway's config";
+        let section = file("TOOLS.md", Delivery::Folded { into: "AGENTS.md".into() });
+        desired.files = Some(vec![file("AGENTS.md", long(setting)), section]);
+        let message = too_large(&desired).unwrap().message;
+        for words in ["with TOOLS.md as sections", "shorten their templates", "or raise that setting"] {
+            assert!(message.contains(words), "{words}: {message}");
+        }
+        desired.files = Some(vec![file("USER.md", long("the gateway's limit of USER.md"))]);
+        let message = too_large(&desired).unwrap().message;
+        assert!(message.contains("shorten its template") && !message.contains("raise"), "{message}");
     }
 
     #[test]

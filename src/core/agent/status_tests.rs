@@ -66,6 +66,32 @@ fn the_phase_follows_from_the_conditions() {
 }
 
 #[test]
+fn an_agent_that_has_run_and_never_checked_in_is_ready_and_not_idle() {
+    let mut fixture = applied().provisioned();
+    fixture.status.last_run = Some(RunStatus { started_at: Some(Time(at(900))), ended_at: Some(Time(at(905))) });
+    fixture.record(&Plan::default(), None);
+    assert!(fixture.status.last_run.is_some());
+    assert_eq!(fixture.status.phase, Some(Phase::Ready));
+}
+
+#[test]
+fn an_agent_without_a_heartbeat_says_why_and_how_to_get_one() {
+    let mut fixture = applied().working();
+    fixture.desired.heartbeat_interval = std::time::Duration::ZERO;
+    for (every, paused, words) in [
+        (Some("0m"), None, "set it to true for a heartbeat"),
+        (None, None, "keeps the heartbeat of its config entry"),
+        (Some("0m"), Some("spec.suspend is true"), "the agent is suspended"),
+    ] {
+        fixture.desired.entry.heartbeat.every = every.map(str::to_owned);
+        fixture.desired.paused = paused.map(str::to_owned);
+        fixture.record(&Plan::default(), None);
+        let message = &find(&fixture.status.conditions, ConditionType::HeartbeatConfigured).unwrap().message;
+        assert!(message.contains(words), "{words}: {message}");
+    }
+}
+
+#[test]
 fn the_phase_of_a_checked_in_agent_is_its_reported_status() {
     for (said, phase) in [(CheckIn::Active, Phase::Active), (CheckIn::Idle, Phase::Idle)] {
         let mut fixture = applied().working();
