@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::reach::{Reach, reach, unwrapped};
 
 /// A larger network, such as 0.0.0.0/0, has other addresses between its first and its last.
-const MIN_REFUSED_PREFIX: u8 = 8;
+const MIN_REFUSED_PREFIX: u8 = 4;
 
 /// Reads a network in CIDR notation, such as `10.0.0.0/8`, or one address.
 ///
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_network_that_is_never_allowed_is_refused_at_the_start() {
-        for never in ["169.254.0.0/16", "169.254.169.254", "fe80::/10", "224.0.0.0/8"] {
+        for never in ["169.254.0.0/16", "169.254.169.254", "fe80::/10", "224.0.0.0/4", "240.0.0.0/4"] {
             assert!(gateway_network(never).is_err(), "{never}");
         }
         for good in ["0.0.0.0/0", "::/0", "10.0.0.0/8", "127.0.0.1"] {

@@ -176,6 +176,28 @@ pub enum Persistence {
 }
 
 impl Reason {
+    /// Whether the spec or an object that it names is the cause, which shows before a gateway is asked.
+    #[must_use]
+    pub fn is_of_the_spec(self) -> bool {
+        matches!(
+            self,
+            Self::BoardNotFound
+                | Self::GatewayNotFound
+                | Self::NamespaceNotWatched
+                | Self::NotAdmitted
+                | Self::NotPermitted
+                | Self::NamespaceFull
+                | Self::RoleTaken
+                | Self::BoardFull
+                | Self::WorkspaceTaken
+                | Self::ConfigMapNotFound
+                | Self::TemplateError
+                | Self::SecretNotFound
+                | Self::SecretInvalid
+                | Self::InvalidSpec
+        )
+    }
+
     /// How long the cause of the reason lasts. kstatus follows from it, for all three resources.
     #[must_use]
     pub fn persistence(self) -> Persistence {

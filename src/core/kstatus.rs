@@ -31,6 +31,10 @@ pub fn set_progress(conditions: &mut Vec<Condition>, input: &ProgressInput<'_>) 
     let ProgressInput { ready, error, reconciling, is_suspended, generation, now } = *input;
     if is_suspended {
         clear(conditions, ConditionType::Reconciling);
+        // Nothing was observed: it cannot be stalled.
+        if ready.status == ConditionStatus::Unknown {
+            clear(conditions, ConditionType::Stalled);
+        }
         return;
     }
     let since = |kind| find(conditions, kind).map_or(now, |condition| condition.last_transition_time.0);

@@ -196,6 +196,14 @@ async fn not_admitted_names_allowed_namespaces_and_admission_recovers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_gateway_says_within_seconds_what_its_spec_lacks() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.apply::<AgentGateway>(gateway_manifest("second"));
+    rig.run_for(Duration::from_secs(5)).await;
+    assert_eq!(rig.gateway_condition("second", ConditionType::Ready).1, "SecretNotFound");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_gateway_secret_is_reported_and_its_creation_recovers() {
     let (mut rig, _gateway) = Rig::new();
     rig.delete::<Secret>("gw-auth");

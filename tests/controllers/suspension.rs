@@ -52,6 +52,20 @@ async fn a_suspended_gateway_and_its_agents_keep_ready_and_nothing_is_written_un
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reference_that_is_corrected_while_the_gateway_is_suspended_is_no_fault_any_more() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("one", json!({ "boardRef": { "name": "gone" } }));
+    rig.until_reason("one", "BoardNotFound").await;
+    rig.apply::<AgentGateway>(suspended(true));
+    rig.worker("one");
+    rig.until_reason("one", "Suspended").await;
+    assert_eq!(rig.condition("one", ConditionType::Stalled).0, "");
+    rig.apply::<AgentGateway>(suspended(false));
+    rig.until_ready().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_is_new_on_a_suspended_gateway_is_unknown_and_not_reconciling() {
     let (mut rig, gateway) = Rig::new();
     rig.apply::<AgentGateway>(suspended(true));

@@ -43,12 +43,21 @@ const WHILE_REFUSED: Duration = Duration::from_secs(30);
 /// bound to it.
 pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Requeue {
     let key = ObjectKey::of(&gateway.metadata);
-    match pass(ctx, gateway, &key).await {
+    let claimed = claim(ctx, gateway).await;
+    let (gateway, outcome) = match &claimed {
+        Ok(claimed) => {
+            let gateway = claimed.as_deref().unwrap_or(gateway);
+            (gateway, pass(ctx, gateway, &key).await)
+        }
+        Err(error) => (gateway, Err(error.clone())),
+    };
+    match outcome {
         Ok(next) => next,
         Err(error) if error.is_conflict() => Requeue::soon(),
         Err(error) => {
-            record(ctx, gateway, &key, &GatewayObservation::Error(&error)).await;
+            let recorded = record(ctx, gateway, &key, &GatewayObservation::Error(&error)).await;
             match error.reason {
+                _ if recorded != Requeue::on_change() => recorded,
                 // A person is about to create it, and Secrets are not watched.
                 Reason::SecretNotFound | Reason::SecretInvalid => Requeue::after(WHILE_REFUSED),
                 _ if error.is_retried() => Requeue::retry(),
@@ -56,6 +65,20 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Re
             }
         }
     }
+}
+
+/// Adds the finalizer to an AgentGateway that is to be connected. Returns the written AgentGateway.
+async fn claim<S: Store>(
+    ctx: &Context<S>,
+    gateway: &AgentGateway,
+) -> Result<Option<Arc<AgentGateway>>, ReconcileError> {
+    let is_to_be_connected = gateway.metadata.deletion_timestamp.is_none() && !gateway.spec.suspend;
+    if !is_to_be_connected || has_finalizer(gateway) {
+        return Ok(None);
+    }
+    names::of_gateway(gateway)?;
+    let claim = MetadataChange { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..MetadataChange::default() };
+    Ok(Some(ctx.state.store.patch_gateway_metadata(gateway, &claim).await?))
 }
 
 async fn pass<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
@@ -67,13 +90,6 @@ async fn pass<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
         return Ok(record(ctx, gateway, key, &GatewayObservation::Suspended).await);
     }
     names::of_gateway(gateway)?;
-    let claimed;
-    let mut gateway = gateway;
-    if !has_finalizer(gateway) {
-        let claim = MetadataChange { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..MetadataChange::default() };
-        claimed = ctx.state.store.patch_gateway_metadata(gateway, &claim).await?;
-        gateway = &claimed;
-    }
     let (credentials, handle) = connect(ctx, gateway, key).await?;
     handle.client().claim_heartbeats(shared_heartbeats::claims(&ctx.state.store, gateway, key));
     let before = gateway.status.as_ref().and_then(|status| status.device_secret.as_deref());

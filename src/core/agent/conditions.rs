@@ -1,5 +1,7 @@
 //! The conditions of an agent.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use super::blocked::Blocker;
 use super::desired::{Desired, Origin};
 use super::heartbeat_condition::heartbeat_condition;
@@ -37,7 +39,9 @@ pub(crate) fn evaluate(new: &AgentStatus, input: &StatusInput<'_>) -> AgentCondi
     let missing =
         || conditions.iter().find(|v| READY_CONDITIONS.contains(&v.kind) && v.status != ConditionStatus::True);
     let ready = match (input.blocker, input.desired, missing()) {
-        (Some(blocker), _, _) if blocker.is_suspension() => kept_ready(&input.old.conditions, &blocker.error().message),
+        (Some(blocker), _, _) if blocker.is_suspension() => {
+            kept_ready(last_observed(&input.old.conditions), &blocker.error().message)
+        }
         (Some(blocker), _, _) => not_ready(blocker.error()),
         (None, Some(_), Some(flaw)) => {
             ConditionUpdate::new(ConditionType::Ready, false, flaw.reason, flaw.message.clone())
@@ -53,6 +57,12 @@ pub(crate) fn evaluate(new: &AgentStatus, input: &StatusInput<'_>) -> AgentCondi
         }
     };
     AgentConditions { conditions, ready }
+}
+
+/// What was observed before a suspension. A fault of the spec is disproved when only the suspension holds up the agent.
+fn last_observed(conditions: &[Condition]) -> &[Condition] {
+    let reason = find(conditions, ConditionType::Ready).and_then(|ready| Reason::parse(&ready.reason));
+    if reason.is_some_and(Reason::is_of_the_spec) { &[] } else { conditions }
 }
 
 /// The conditions of every Agent.

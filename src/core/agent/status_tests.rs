@@ -66,6 +66,22 @@ fn the_phase_follows_from_the_conditions() {
 }
 
 #[test]
+fn a_suspension_keeps_what_the_gateway_showed_and_no_fault_of_the_spec() {
+    let ready_after = |error: ReconcileError| {
+        let mut fixture = applied();
+        fixture.status = without_gateway(&fixture, error);
+        let suspended = ReconcileError::transient(Reason::Suspended, "AgentGateway own/gw is suspended");
+        let status = without_gateway(&fixture, suspended);
+        let stalled = find(&status.conditions, ConditionType::Stalled).is_some();
+        (status_and_reason(&status, ConditionType::Ready), stalled)
+    };
+    let of_the_spec = ready_after(ReconcileError::permanent(Reason::BoardNotFound, "no board"));
+    assert_eq!(of_the_spec, ("Unknown Suspended".to_owned(), false));
+    let of_the_gateway = ready_after(ReconcileError::permanent(Reason::AgentIdTaken, "taken"));
+    assert_eq!(of_the_gateway, ("False AgentIdTaken".to_owned(), true));
+}
+
+#[test]
 fn an_agent_that_has_run_and_never_checked_in_is_ready_and_not_idle() {
     let mut fixture = applied().provisioned();
     fixture.status.last_run = Some(RunStatus { started_at: Some(Time(at(900))), ended_at: Some(Time(at(905))) });
