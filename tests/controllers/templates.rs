@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use muster::api::object_key::ObjectKey;
-use muster::api::{AgentGateway, Board};
+use muster::api::{AgentGateway, Board, ConditionType};
 use muster::state::triggers::{Queues, Triggers};
 use muster_simulator::Simulator;
 use serde_json::json;
@@ -117,4 +117,22 @@ async fn an_inline_identity_template_affects_only_its_agent() {
     let identity = |rig: &Rig, name: &str| gateway.file(&rig.agent_id(name), "IDENTITY.md").unwrap();
     assert_eq!(identity(&rig, "one"), "I am one of ops.\n");
     assert!(!identity(&rig, "other").contains("I am other of ops."));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_raised_limit_of_prompts_is_noticed_with_the_config_that_has_it() {
+    let (mut rig, gateway) = Rig::new();
+    let set_limit = |limit: u32| {
+        gateway.edit_config(|config| config["agents"]["defaults"]["bootstrapMaxChars"] = json!(limit));
+        gateway.send_event("config.changed", &json!({}));
+    };
+    set_limit(3_000);
+    rig.board("ops");
+    rig.worker("one");
+    let message = rig.until_reason("one", "FileTooLarge").await;
+    assert!(message.contains("at most 3000 (agents.defaults.bootstrapMaxChars"), "{message}");
+    rig.run_for(Duration::from_mins(1)).await;
+    set_limit(20_000);
+    rig.run_for(Duration::from_secs(30)).await;
+    assert_eq!(rig.condition("one", ConditionType::Ready).0, "True", "{}", rig.summary());
 }

@@ -341,7 +341,7 @@ impl Informer {
         });
         let old = self.inventory.send_replace(Some(Arc::clone(&new)));
         let Some(old) = old else { return self.send(Change::Roster) };
-        if old.settled != new.settled || old.capabilities != new.capabilities || old.obstacle != new.obstacle {
+        if concerns_all(&old, &new) {
             return self.send(Change::Roster);
         }
         if old.heartbeats != new.heartbeats {
@@ -357,6 +357,17 @@ impl Informer {
         // The send fails without a receiver.
         let _ = self.changes.send(change);
     }
+}
+
+/// Whether something changed that holds for all agents of the gateway.
+fn concerns_all(old: &Inventory, new: &Inventory) -> bool {
+    old.settled != new.settled
+        || old.capabilities != new.capabilities
+        || old.obstacle != new.obstacle
+        || old.reload_is_off != new.reload_is_off
+        || old.prompt_limits != new.prompt_limits
+        || old.default_fallbacks != new.default_fallbacks
+        || old.heartbeat_defaults != new.heartbeat_defaults
 }
 
 /// Waits until a time; forever without a time.
