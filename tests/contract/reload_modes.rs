@@ -1,14 +1,14 @@
 //! `gateway.reload.mode`: what a gateway applies by itself, and what waits for a restart.
 
 use libtest_mimic::Trial;
-use muster::openclaw::model::{CallError, Inventory};
+use muster::openclaw::model::Inventory;
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::{Profile, Simulator};
 use serde_json::json;
 
 use crate::NEWEST;
 use crate::run::Run;
-use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
+use crate::subject::{Subject, new_entry, repeated};
 
 const OFF: &str = "a_gateway_whose_reload_is_off_stores_writes_and_shows_what_waits_for_a_restart";
 const RESTART: &str = "a_gateway_with_the_reload_mode_restart_applies_each_write_without_help";
@@ -102,17 +102,4 @@ async fn check_restart(gateway: &Subject) -> Result<(), Failure> {
     repeated(async || gateway.client.agent_delete(&created.id, true).await.map(drop)).await?;
     gateway.until("the deletion to be applied", |seen| seen.settled && !seen.agents.contains_key(&created.id)).await?;
     Ok(())
-}
-
-/// Repeats a write until no restart interrupts it.
-async fn repeated(write: impl AsyncFn() -> Result<(), CallError>) -> Result<(), Failure> {
-    let attempts = async {
-        loop {
-            match write().await {
-                Err(error) if error.is_transient() => tokio::time::sleep(std::time::Duration::from_secs(1)).await,
-                result => return result,
-            }
-        }
-    };
-    Ok(tokio::time::timeout(STEP_TIMEOUT, attempts).await??)
 }

@@ -350,6 +350,19 @@ impl Subject {
     }
 }
 
+/// Repeats a request, as a reconcile does, while its error may pass: in a restart of the gateway, or until its config confirms an answer.
+pub(crate) async fn repeated<T>(request: impl AsyncFn() -> Result<T, CallError>) -> Result<T, Failure> {
+    let attempts = async {
+        loop {
+            match request().await {
+                Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_secs(1)).await,
+                result => return result,
+            }
+        }
+    };
+    Ok(tokio::time::timeout(STEP_TIMEOUT, attempts).await??)
+}
+
 fn settings(url: &str, auth: Auth) -> Result<ConnectionSettings, Failure> {
     Ok(ConnectionSettings {
         url: url.parse()?,

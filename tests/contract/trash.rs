@@ -8,7 +8,7 @@ use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 
 use crate::run::Run;
-use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
+use crate::subject::{STEP_TIMEOUT, Subject, new_entry, repeated};
 use crate::{NEWEST, RESTARTING, SIMULATED, Test};
 
 const NAME: &str = "leftovers_of_a_deletion_are_reported_and_a_later_deletion_removes_them";
@@ -129,7 +129,7 @@ async fn check_leftovers(gateway: &Subject) -> Result<(), Failure> {
     gateway.repair_trash()?;
     let left = delete(gateway, &agent.id).await?;
     assert!(left.is_empty(), "{left:?}");
-    assert_eq!(gateway.client.agent_delete(&agent.id, true).await?, Deleted::Absent);
+    assert_eq!(repeated(async || gateway.client.agent_delete(&agent.id, true).await).await?, Deleted::Absent);
     Ok(())
 }
 
@@ -138,7 +138,7 @@ async fn check_leftovers(gateway: &Subject) -> Result<(), Failure> {
 async fn delete(gateway: &Subject, id: &str) -> Result<Leftovers, Failure> {
     let purged = async {
         loop {
-            match gateway.client.agent_delete(id, true).await? {
+            match repeated(async || gateway.client.agent_delete(id, true).await).await? {
                 Deleted::Removed(removal) if removal.left.sessions && removal.left.paths.is_empty() => {}
                 Deleted::Removed(removal) => return Ok(removal.left),
                 Deleted::Absent => return Err(format!("the gateway did not have {id}").into()),
