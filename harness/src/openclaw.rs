@@ -187,6 +187,15 @@ impl OpenClaw {
         }
     }
 
+    /// Starts a gateway again that has ended by itself, as a service manager does.
+    ///
+    /// # Errors
+    /// The gateway did not start. The error has the end of its log.
+    pub async fn revive(&mut self) -> Result<(), Failure> {
+        let has_ended = self.process.as_mut().is_some_and(Process::has_ended);
+        if has_ended { self.boot().await } else { Ok(()) }
+    }
+
     /// Stops the process with SIGSTOP: connections stay open, and the gateway answers nothing.
     pub fn freeze(&self) {
         self.process.iter().for_each(|p| p.signal(Signal::SIGSTOP));

@@ -73,6 +73,11 @@ impl Process {
         format!("the end of its log:\n{}", self.tail(25))
     }
 
+    /// Whether the process has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::run::Run;
-use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
+use crate::subject::{STEP_TIMEOUT, Subject, new_entry, repeated};
 use crate::{SIMULATED, Test};
 
 const HEARTBEATS: &str = "an_empty_heartbeat_block_keeps_the_heartbeat_of_an_agent";
@@ -118,7 +118,7 @@ async fn check_heartbeats(gateway: &Subject) -> Result<(), Failure> {
         assert_eq!(gateway.row(id).await?.entry.and_then(|entry| entry.get("heartbeat").cloned()), Some(json!({})));
     }
 
-    gateway.client.agent_delete(&first.id, true).await?;
+    repeated(async || gateway.client.agent_delete(&first.id, true).await).await?;
     let claims = HeartbeatClaims { made: BTreeSet::new(), recorded: others.clone(), ..made };
     gateway.client.claim_heartbeats(claims);
     let block = |entry: &serde_json::Map<String, Value>| entry.contains_key("heartbeat");

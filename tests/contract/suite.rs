@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 pub(crate) use crate::sessions::a_session_is_found_by_its_key_among_many_newer_sessions;
-use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
+use crate::subject::{STEP_TIMEOUT, Subject, new_entry, repeated};
 
 fn session(id: &str) -> String {
     format!("agent:{id}:main")
@@ -305,7 +305,7 @@ pub(crate) async fn a_deleted_agent_is_gone_and_a_second_deletion_is_no_error(
     assert_eq!(gateway.client.session_delete(&session(&agent.id)).await?, session_goes_first);
     remove(gateway, &agent.id).await?;
     gateway.until("the deletion", |inventory| inventory.settled && !inventory.agents.contains_key(&agent.id)).await?;
-    assert_eq!(gateway.client.agent_delete(&agent.id, true).await?, Deleted::Absent);
+    assert_eq!(repeated(async || gateway.client.agent_delete(&agent.id, true).await).await?, Deleted::Absent);
     match gateway.client.files_list(&agent.id).await {
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),
@@ -339,8 +339,9 @@ pub(crate) async fn a_deleted_id_can_be_created_again(gateway: &Subject) -> Resu
     Ok(())
 }
 
-async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), CallError> {
-    gateway.client.agent_create(id, workspace).await
+/// Creates an agent. Each creation reads the config first, which a busy gateway may not answer in time.
+async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), Failure> {
+    repeated(async || gateway.client.agent_create(id, workspace).await).await
 }
 
 /// Waits until this run has ended and no other is active: the gateway may begin a heartbeat at any time.
