@@ -72,10 +72,11 @@ async fn a_removed_file_is_reported_as_drift() {
 async fn ignored_drift_is_never_read_and_a_changed_spec_writes_the_file() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
+    // The id decides when the contents of all files are compared, within six hours.
     let spec = |name: &str| {
         let soul = json!({ "inline": "I am {{ agent_name }}." });
         unwoken_spec(
-            &json!({ "displayName": name, "files": [{ "name": "SOUL.md", "drift": "Ignore", "template": soul }] }),
+            &json!({ "agentId": "one-agent", "displayName": name, "files": [{ "name": "SOUL.md", "drift": "Ignore", "template": soul }] }),
         )
     };
     rig.agent("one", spec("One"));
@@ -126,7 +127,8 @@ async fn an_unchanged_resync_reads_once_per_gateway_and_once_per_agent() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     for name in ["one", "two", "three"] {
-        rig.agent(name, unwoken_spec(&json!({})));
+        // The id decides when the contents of all files are compared, within six hours.
+        rig.agent(name, unwoken_spec(&json!({ "agentId": format!("{name}-agent") })));
     }
     rig.until("all to be Ready", |rig| rig.cluster.agents().values().all(crate::rig::ready)).await;
     rig.run_for(RESYNC).await;
