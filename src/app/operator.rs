@@ -1,5 +1,5 @@
 //! The operator without its surroundings: the watches, the triggers, the controllers and the routes of the HTTP API, over a client of
-//! Kubernetes, a clock, and ways to gateways and soul directories. `super::run` gives it those of the process, a test those that it controls.
+//! Kubernetes, a clock, and ways to gateways and soul directories. `super::run` passes the real ones, and a test passes ones that it controls.
 
 use std::fmt;
 use std::sync::Arc;

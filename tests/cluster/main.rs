@@ -117,7 +117,7 @@ fn main() {
         imports::no_byte_changes_on_2026_7_1,
         old_versions::thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute,
         remote::a_remote_gateway_is_trusted_by_its_certificate_and_approves_the_device,
-        // The others by topic. Those that remove the operator come last.
+        // The other tests by topic. The tests that remove the operator come last.
         canary::planted_secrets_are_found,
         manifests::a_refused_manifest_names_the_field_and_the_cause,
         manifests::every_resource_explains_its_fields,

@@ -118,7 +118,7 @@ async fn check_heartbeats(gateway: &Subject) -> Result<(), Failure> {
         assert_eq!(gateway.row(id).await?.entry.and_then(|entry| entry.get("heartbeat").cloned()), Some(json!({})));
     }
 
-    repeated(async || gateway.client.agent_delete(&first.id, true).await).await?;
+    repeated(STEP_TIMEOUT, async || gateway.client.agent_delete(&first.id, true).await).await?;
     let claims = HeartbeatClaims { made: BTreeSet::new(), recorded: others.clone(), ..made };
     gateway.client.claim_heartbeats(claims);
     let block = |entry: &serde_json::Map<String, Value>| entry.contains_key("heartbeat");

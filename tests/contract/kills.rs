@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::run::Run;
-use crate::subject::{Subject, new_entry};
+use crate::subject::{Subject, new_entry, repeated};
 
 type KillTest = for<'a> fn(&'a mut OpenClaw) -> LocalBoxFuture<'a, Result<(), Failure>>;
 
@@ -158,17 +158,6 @@ async fn kill_during<T>(
     }
 }
 
-/// Repeats a request, as a reconcile does, until it succeeds. Every error has to be transient.
-async fn retried<T>(what: &str, request: impl AsyncFn() -> Result<T, CallError>) -> Result<T, Failure> {
-    until(what, RECOVERY_TIMEOUT, async || {
-        request().await.map_err(|error| {
-            assert!(error.is_transient(), "{what}: {error}");
-            error.to_string()
-        })
-    })
-    .await
-}
-
 /// A client of a gateway that has applied its last config: an earlier kill would be a kill during a reload.
 async fn settled_client(gateway: &OpenClaw) -> Result<Subject, Failure> {
     let subject = Subject::real(gateway).await?;
@@ -294,7 +283,7 @@ async fn a_creation_and_a_kill_make_one_agent(gateway: &mut OpenClaw) -> Result<
     let create = subject.client.agent_create(&wanted.id, &wanted.workspace);
     kill_during(gateway, EARLY_KILL, inventory.changed(), create).await?;
     gateway.boot().await?;
-    retried("the creation", async || subject.client.agent_create(&wanted.id, &wanted.workspace).await).await?;
+    repeated(RECOVERY_TIMEOUT, async || subject.client.agent_create(&wanted.id, &wanted.workspace).await).await?;
     settled(&subject).await?;
     subject.register(std::slice::from_ref(&wanted)).await?;
     let agents = gateway.agents()?;
@@ -308,13 +297,13 @@ async fn a_file_write_and_a_kill_leave_the_old_or_the_new_file(gateway: &mut Ope
     let id = subject.agent().await?.id;
     settled(&subject).await?;
     let (old, new) = ("old\n".repeat(300_000), "new\n".repeat(300_000));
-    retried("the old file", async || subject.client.file_set(&id, "SOUL.md", &old, None).await).await?;
+    repeated(RECOVERY_TIMEOUT, async || subject.client.file_set(&id, "SOUL.md", &old, None).await).await?;
     let write = subject.client.file_set(&id, "SOUL.md", &new, None);
     kill_during(gateway, EARLY_KILL, ready(()), write).await?;
     gateway.boot().await?;
-    let kept = retried("the file", async || subject.client.file_get(&id, "SOUL.md").await).await?.unwrap().text;
+    let kept = repeated(RECOVERY_TIMEOUT, async || subject.client.file_get(&id, "SOUL.md").await).await?.unwrap().text;
     assert!(kept == old || kept == new, "{} bytes that are neither the old nor the new file", kept.len());
-    retried("the write", async || subject.client.file_set(&id, "SOUL.md", &new, None).await).await?;
+    repeated(RECOVERY_TIMEOUT, async || subject.client.file_set(&id, "SOUL.md", &new, None).await).await?;
     assert_eq!(subject.client.file_get(&id, "SOUL.md").await?.unwrap().text, new);
     Ok(())
 }
@@ -348,7 +337,7 @@ async fn check_interrupted_removal(gateway: &mut OpenClaw, after: Duration) -> R
     if let Err(error) = gateway.boot().await {
         apply_remedy(gateway, &id, &error).await?;
     }
-    let deleted = retried("the removal", async || subject.client.agent_delete(&id, true).await).await?;
+    let deleted = repeated(RECOVERY_TIMEOUT, async || subject.client.agent_delete(&id, true).await).await?;
     assert!(matches!(deleted, Deleted::Removed(_) | Deleted::Absent));
     let agents = gateway.agents()?;
     assert!(!agents.contains(&id) && agents.len() == others, "{agents:?}");

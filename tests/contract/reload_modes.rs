@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::NEWEST;
 use crate::run::Run;
-use crate::subject::{Subject, new_entry, repeated};
+use crate::subject::{STEP_TIMEOUT, Subject, new_entry, repeated};
 
 const OFF: &str = "a_gateway_whose_reload_is_off_stores_writes_and_shows_what_waits_for_a_restart";
 const RESTART: &str = "a_gateway_with_the_reload_mode_restart_applies_each_write_without_help";
@@ -97,9 +97,9 @@ async fn check_restart(gateway: &Subject) -> Result<(), Failure> {
         }
     };
     gateway.until("the patch to be applied", serves(&patched.id)).await?;
-    repeated(async || gateway.client.agent_create(&created.id, &created.workspace).await).await?;
+    repeated(STEP_TIMEOUT, async || gateway.client.agent_create(&created.id, &created.workspace).await).await?;
     gateway.until("the creation to be applied", serves(&created.id)).await?;
-    repeated(async || gateway.client.agent_delete(&created.id, true).await.map(drop)).await?;
+    repeated(STEP_TIMEOUT, async || gateway.client.agent_delete(&created.id, true).await.map(drop)).await?;
     gateway.until("the deletion to be applied", |seen| seen.settled && !seen.agents.contains_key(&created.id)).await?;
     Ok(())
 }

@@ -350,17 +350,21 @@ impl Subject {
     }
 }
 
-/// Repeats a request, as a reconcile does, while its error may pass: in a restart of the gateway, or until its config confirms an answer.
-pub(crate) async fn repeated<T>(request: impl AsyncFn() -> Result<T, CallError>) -> Result<T, Failure> {
-    let attempts = async {
-        loop {
-            match request().await {
-                Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_secs(1)).await,
-                result => return result,
+/// Repeats a request for so long, as a reconcile does, while its error may pass: in a restart of the gateway, or until its config confirms an
+/// answer.
+pub(crate) async fn repeated<T>(
+    limit: Duration,
+    request: impl AsyncFn() -> Result<T, CallError>,
+) -> Result<T, CallError> {
+    let end = tokio::time::Instant::now() + limit;
+    loop {
+        match request().await {
+            Err(error) if error.is_transient() && tokio::time::Instant::now() < end => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
+            result => return result,
         }
-    };
-    Ok(tokio::time::timeout(STEP_TIMEOUT, attempts).await??)
+    }
 }
 
 fn settings(url: &str, auth: Auth) -> Result<ConnectionSettings, Failure> {

@@ -305,7 +305,10 @@ pub(crate) async fn a_deleted_agent_is_gone_and_a_second_deletion_is_no_error(
     assert_eq!(gateway.client.session_delete(&session(&agent.id)).await?, session_goes_first);
     remove(gateway, &agent.id).await?;
     gateway.until("the deletion", |inventory| inventory.settled && !inventory.agents.contains_key(&agent.id)).await?;
-    assert_eq!(repeated(async || gateway.client.agent_delete(&agent.id, true).await).await?, Deleted::Absent);
+    assert_eq!(
+        repeated(STEP_TIMEOUT, async || gateway.client.agent_delete(&agent.id, true).await).await?,
+        Deleted::Absent
+    );
     match gateway.client.files_list(&agent.id).await {
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),
@@ -340,8 +343,8 @@ pub(crate) async fn a_deleted_id_can_be_created_again(gateway: &Subject) -> Resu
 }
 
 /// Creates an agent. Each creation reads the config first, which a busy gateway may not answer in time.
-async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), Failure> {
-    repeated(async || gateway.client.agent_create(id, workspace).await).await
+async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), CallError> {
+    repeated(STEP_TIMEOUT, async || gateway.client.agent_create(id, workspace).await).await
 }
 
 /// Waits until this run has ended and no other is active: the gateway may begin a heartbeat at any time.

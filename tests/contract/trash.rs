@@ -129,7 +129,10 @@ async fn check_leftovers(gateway: &Subject) -> Result<(), Failure> {
     gateway.repair_trash()?;
     let left = delete(gateway, &agent.id).await?;
     assert!(left.is_empty(), "{left:?}");
-    assert_eq!(repeated(async || gateway.client.agent_delete(&agent.id, true).await).await?, Deleted::Absent);
+    assert_eq!(
+        repeated(STEP_TIMEOUT, async || gateway.client.agent_delete(&agent.id, true).await).await?,
+        Deleted::Absent
+    );
     Ok(())
 }
 
@@ -138,7 +141,7 @@ async fn check_leftovers(gateway: &Subject) -> Result<(), Failure> {
 async fn delete(gateway: &Subject, id: &str) -> Result<Leftovers, Failure> {
     let purged = async {
         loop {
-            match repeated(async || gateway.client.agent_delete(id, true).await).await? {
+            match repeated(STEP_TIMEOUT, async || gateway.client.agent_delete(id, true).await).await? {
                 Deleted::Removed(removal) if removal.left.sessions && removal.left.paths.is_empty() => {}
                 Deleted::Removed(removal) => return Ok(removal.left),
                 Deleted::Absent => return Err(format!("the gateway did not have {id}").into()),

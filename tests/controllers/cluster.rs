@@ -23,9 +23,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::Service;
 
-use crate::watch_faults::list_at;
-use crate::way::Faults;
-
 /// A cluster in memory. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Cluster {
@@ -55,11 +52,18 @@ pub(crate) trait Kind: Resource<DynamicType = ()> + Clone + Serialize + Deserial
 impl<K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned> Kind for K {}
 
 /// The path of the objects of a kind in a namespace, or in all.
-fn path<K: Kind>(namespace: Option<&str>) -> String {
+pub(crate) fn path<K: Kind>(namespace: Option<&str>) -> String {
     let version = K::api_version(&());
     let root = if version.contains('/') { "/apis" } else { "/api" };
     let scope = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
     format!("{root}/{version}{scope}/{}", K::plural(&()))
+}
+
+/// A manifest with its kind.
+fn typed<K: Kind>(mut manifest: Value) -> Value {
+    manifest["kind"] = json!(K::kind(&()));
+    manifest["apiVersion"] = json!(K::api_version(&()));
+    manifest
 }
 
 /// The path of an object.
@@ -152,16 +156,6 @@ impl Cluster {
         next.map(|frame| serde_json::from_slice(frame.unwrap().data_ref().unwrap()).unwrap()).collect()
     }
 
-    /// Shows the operator the lists of the three kinds as they were at a revision.
-    pub(crate) fn show_past(&self, faults: &Faults, revision: u64) {
-        let lists = [
-            (path::<Agent>(None), list_at(revision, "Agent", &self.history::<Agent>())),
-            (path::<Board>(None), list_at(revision, "Board", &self.history::<Board>())),
-            (path::<AgentGateway>(None), list_at(revision, "AgentGateway", &self.history::<AgentGateway>())),
-        ];
-        faults.state().past = lists.into();
-    }
-
     /// The events in the order of their first occurrence, each with the name of its object.
     pub(crate) fn events(&self) -> Vec<(String, Event)> {
         let mut events: Vec<_> = self.all::<KubeEvent>().into_values().collect();
@@ -195,9 +189,8 @@ impl Cluster {
     }
 
     /// Applies a manifest as a user does. An object that exists keeps its metadata, but for labels and annotations that the manifest sets.
-    pub(crate) fn apply<K: Kind>(&self, mut manifest: Value) {
-        manifest["kind"] = json!(K::kind(&()));
-        manifest["apiVersion"] = json!(K::api_version(&()));
+    pub(crate) fn apply<K: Kind>(&self, manifest: Value) {
+        let mut manifest = typed::<K>(manifest);
         let text = |field: &str| manifest["metadata"][field].as_str().unwrap().to_owned();
         let key = ObjectKey::new(text("namespace"), text("name"));
         self.namespace(&key.namespace);
@@ -232,10 +225,7 @@ impl Cluster {
 
     /// Puts an object in place as it is.
     pub(crate) fn put<K: Kind>(&self, object: &K) {
-        let mut object = serde_json::to_value(object).unwrap();
-        object["kind"] = json!(K::kind(&()));
-        object["apiVersion"] = json!(K::api_version(&()));
-        self.put_raw(object);
+        self.put_raw(typed::<K>(serde_json::to_value(object).unwrap()));
     }
 
     /// Puts an object in place as it is, also if this version cannot read it.
@@ -257,9 +247,7 @@ impl Cluster {
         for (field, value) in metadata.as_object().unwrap() {
             manifest["metadata"][field] = value.clone();
         }
-        manifest["kind"] = json!(K::kind(&()));
-        manifest["apiVersion"] = json!(K::api_version(&()));
-        self.put_raw(manifest);
+        self.put_raw(typed::<K>(manifest));
     }
 
     /// Gives an object a spec that this version cannot decode.

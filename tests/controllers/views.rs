@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use muster::api::{Agent, AgentGateway, Board};
 use muster_simulator::Simulator;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::cluster::{Kind, path};
 use crate::crashes::{all_gone, all_woken, assert_empty, assert_final_state, delete_all, three_agents, until_crash};
 use crate::rig::Rig;
+use crate::watch_faults::list_at;
 
 /// How late the operator sees what is new when it has begun with an old view.
 const LAG: Duration = Duration::from_secs(40);
@@ -29,13 +31,19 @@ fn explored<T>(what: &str, points: Vec<T>, sample: usize) -> Vec<T> {
 fn revisions(rig: &Rig) -> Vec<u64> {
     let events =
         [rig.cluster.history::<Agent>(), rig.cluster.history::<Board>(), rig.cluster.history::<AgentGateway>()];
-    let version = |event: serde_json::Value| event["object"]["metadata"]["resourceVersion"].as_str()?.parse().ok();
+    let version = |event: Value| event["object"]["metadata"]["resourceVersion"].as_str()?.parse().ok();
     events.into_iter().flatten().filter_map(version).collect::<BTreeSet<u64>>().into_iter().collect()
+}
+
+/// The list of a kind as it was at a revision, with its path.
+fn past<K: Kind>(rig: &Rig, revision: u64) -> (String, Value) {
+    (path::<K>(None), list_at(revision, &K::kind(&()), &rig.cluster.history::<K>()))
 }
 
 /// Restarts the operator with the view of a revision. What happened since comes later.
 async fn restart_at(rig: &mut Rig, revision: u64) {
-    rig.cluster.show_past(&rig.faults, revision);
+    let lists = [past::<Agent>(rig, revision), past::<Board>(rig, revision), past::<AgentGateway>(rig, revision)];
+    rig.faults.state().past = lists.into();
     rig.faults.state().lag = LAG;
     rig.start();
     rig.run_for(LAG / 2).await;

@@ -49,13 +49,21 @@ pub(crate) struct FaultState {
     pub missed: Option<usize>,
     /// The lists as they were at a revision, by their paths, in place of the present ones.
     pub past: BTreeMap<String, Value>,
-    /// The Secrets that somebody puts in the place of those of these paths, just before the operator deletes them.
+    /// Secrets by their paths. Somebody puts each of them into its place just before the operator deletes the Secret there.
     pub replaced_before_deletion: BTreeMap<String, Value>,
 }
 
 impl Faults {
     pub(crate) fn state(&self) -> MutexGuard<'_, FaultState> {
         self.state.lock().unwrap()
+    }
+
+    /// Counts a write. Returns whether its answer never comes.
+    fn count_write(&self) -> bool {
+        let mut state = self.state();
+        state.writes += 1;
+        let write = state.writes;
+        state.crash_at.contains(&write)
     }
 }
 
@@ -129,16 +137,6 @@ impl Way {
         let answer = answer.map(BodyExt::boxed_unsync);
         let is_fleet = path.starts_with("/apis/muster.dev/");
         Ok(if is_watch && is_fleet { answer.map(|body| watch_faults::faulty(body, &self.faults)) } else { answer })
-    }
-}
-
-impl Faults {
-    /// Counts a write. Returns whether its answer never comes.
-    fn count_write(&self) -> bool {
-        let mut state = self.state();
-        state.writes += 1;
-        let write = state.writes;
-        state.crash_at.contains(&write)
     }
 }
 

@@ -92,7 +92,7 @@ async fn unchecked_trust_accepts_any_certificate() {
     assert_eq!(dial(&server("elsewhere.test").await, Trust::Unchecked).await, Ok(()));
 }
 
-/// `openssl req -x509` makes such a certificate unless it is told otherwise.
+/// `openssl req -x509` makes such a certificate by default.
 #[tokio::test]
 async fn a_self_signed_certificate_of_an_authority_is_refused_with_what_to_do_and_accepted_by_its_fingerprint() {
     let ours = server_of("127.0.0.1", rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained)).await;

@@ -42,7 +42,7 @@ pub(crate) async fn bring_up(progress: &Progress, binary: &Path) -> Result<Embed
     let muster = operator.muster();
     let manifests = tempfile::Builder::new().prefix("muster-demo-").tempdir()?;
     examples::write(manifests.path(), &gateway.url(), &operator.api_url())?;
-    println!("\n(The manifests are those of deploy/examples, with the addresses of this demo.)");
+    println!("\n(The manifests of deploy/examples, with the addresses of this demo.)");
     show(&muster, &["apply", "-f", &manifests.path().display().to_string()]).await?;
     let agent = set_up(progress, &muster).await.map_err(|e| {
         let (operator, gateway) = (examples::log_tail(&operator.log()), gateway.tail());

@@ -67,16 +67,18 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Re
     }
 }
 
-/// Adds the finalizer to an AgentGateway that is to be connected. Returns the written AgentGateway.
+/// Checks the names in an AgentGateway that is to be connected, and adds its finalizer. Returns the AgentGateway if it was written.
 async fn claim<S: Store>(
     ctx: &Context<S>,
     gateway: &AgentGateway,
 ) -> Result<Option<Arc<AgentGateway>>, ReconcileError> {
-    let is_to_be_connected = gateway.metadata.deletion_timestamp.is_none() && !gateway.spec.suspend;
-    if !is_to_be_connected || has_finalizer(gateway) {
+    if gateway.metadata.deletion_timestamp.is_some() || gateway.spec.suspend {
         return Ok(None);
     }
     names::of_gateway(gateway)?;
+    if has_finalizer(gateway) {
+        return Ok(None);
+    }
     let claim = MetadataChange { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..MetadataChange::default() };
     Ok(Some(ctx.state.store.patch_gateway_metadata(gateway, &claim).await?))
 }
@@ -89,7 +91,6 @@ async fn pass<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
         ctx.gateways.close(key);
         return Ok(record(ctx, gateway, key, &GatewayObservation::Suspended).await);
     }
-    names::of_gateway(gateway)?;
     let (credentials, handle) = connect(ctx, gateway, key).await?;
     handle.client().claim_heartbeats(shared_heartbeats::claims(&ctx.state.store, gateway, key));
     let before = gateway.status.as_ref().and_then(|status| status.device_secret.as_deref());
