@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use muster::openclaw::model::{ConfiguredHours, HeartbeatClaims, HeartbeatJobs, RosterShape};
+use muster::openclaw::model::{
+    AgentEntry, ConfiguredHours, HeartbeatClaims, HeartbeatEntry, HeartbeatJobs, RosterShape,
+};
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::Simulator;
 use serde_json::{Value, json};
@@ -37,6 +39,12 @@ pub(crate) fn trials(run: &Run) -> Vec<Trial> {
     [fresh, SHARING].into_iter().flat_map(simulated).chain(real).collect()
 }
 
+/// The entry of an agent whose heartbeats are on.
+fn beating_entry() -> AgentEntry {
+    let entry = new_entry();
+    AgentEntry { heartbeat: HeartbeatEntry { every: Some("30m".into()), ..entry.heartbeat }, ..entry }
+}
+
 async fn on_real(version: &str) -> Result<(), Failure> {
     let model = ScriptedModel::start().await?;
     let gateway = OpenClaw::start_version(version, model.url()).await?;
@@ -45,7 +53,7 @@ async fn on_real(version: &str) -> Result<(), Failure> {
 
 /// The settings of the config and the jobs of the scheduler, as the client reads them.
 async fn check_schedule(gateway: &Subject) -> Result<(), Failure> {
-    let entry = new_entry();
+    let entry = beating_entry();
     gateway.register(std::slice::from_ref(&entry)).await?;
     let hours = json!({ "start": "22:00", "end": "24:00", "timezone": "user" });
     let heartbeat = json!({ "every": "45m", "activeHours": hours, "lightContext": true });
@@ -103,7 +111,7 @@ async fn check_heartbeats(gateway: &Subject) -> Result<(), Failure> {
     gateway.patch(&json!({ "agents": agents })).await?;
     let before = until(gateway, "the defaults", |heartbeats| heartbeats.get("main") == Some(&2_700_000)).await?;
     gateway.client.resync().await;
-    let first = new_entry();
+    let first = beating_entry();
     let made = HeartbeatClaims { keep: true, made: [first.id.clone()].into(), ..HeartbeatClaims::default() };
     let others: BTreeSet<String> = before.keys().cloned().collect();
     let rule = gateway.inventory().await?.heartbeats.plan(&made, &BTreeSet::new());

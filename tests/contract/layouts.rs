@@ -52,7 +52,7 @@ async fn list_in_the_file(subject: &Subject) -> Result<(), Failure> {
     });
     config["agents"]["list"] = list.collect();
     config["agents"].as_object_mut().ok_or("no agents")?.remove("entries");
-    std::fs::write(&main, config.to_string())?;
+    replace_file(&main, &config)?;
     let is_read = |seen: &Inventory| seen.entry_state(&agent) == EntryState::Current;
     until_read(subject, "the entry of the list", is_read).await?;
     assert!(read()?["agents"].get("list").is_some(), "reading converts nothing in the file");
@@ -76,12 +76,20 @@ pub(crate) fn lay_out_files(state: &Path, layout: ConfigLayout) -> Result<(), Fa
         ConfigLayout::IncludedRoot => "",
         ConfigLayout::IncludedAgents => "/agents",
         ConfigLayout::IncludedRoster => roster,
-        ConfigLayout::OneFile | ConfigLayout::Mounted => return Ok(std::fs::write(&main, whole.to_string())?),
+        ConfigLayout::OneFile | ConfigLayout::Mounted => return replace_file(&main, &whole),
     };
     let at = whole.pointer_mut(place).ok_or("no such place")?;
     let included = std::mem::replace(at, json!({ "$include": "./included.json5" }));
-    std::fs::write(&included_file, included.to_string())?;
-    Ok(std::fs::write(&main, whole.to_string())?)
+    replace_file(&included_file, &included)?;
+    replace_file(&main, &whole)
+}
+
+/// Writes a config file as editors do: the gateway reads the former file or the new one, never a part of it. It may put its last good config
+/// in place of a file that it cannot read.
+fn replace_file(path: &Path, config: &Value) -> Result<(), Failure> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, config.to_string())?;
+    Ok(std::fs::rename(new, path)?)
 }
 
 /// The key of the directive that keeps a version from a write in this layout.

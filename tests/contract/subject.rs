@@ -154,7 +154,10 @@ impl Subject {
 
     /// Waits until the inventory matches.
     pub(crate) async fn until(&self, what: &str, seen: impl Fn(&Inventory) -> bool) -> Result<Arc<Inventory>, Failure> {
-        let missing = || format!("{what}: not within {STEP_TIMEOUT:?}: {:?}", self.client.inventory().borrow());
+        let missing = || {
+            let (writes, seen) = (self.client.config_writes(), self.client.inventory());
+            format!("{what}: not within {STEP_TIMEOUT:?}: {:?}; {:?}", writes.borrow(), seen.borrow())
+        };
         Ok(self.seen_within(STEP_TIMEOUT, seen).await?.ok_or_else(missing)?)
     }
 
@@ -178,15 +181,19 @@ impl Subject {
         for entry in entries {
             self.client.submit(entry.clone());
         }
-        self.until("the entries", |inventory| {
-            inventory.settled
-                && entries.iter().all(|entry| {
-                    inventory.entry_state(entry) == EntryState::Current
-                        && inventory.agents.get(&entry.id).is_some_and(|row| row.in_roster)
-                })
-        })
-        .await
-        .map_err(|error| format!("{error}; {:?}", self.client.config_writes().borrow()))?;
+        let is_in_roster = |inventory: &Inventory, id: &str| inventory.agents.get(id).is_some_and(|row| row.in_roster);
+        let applied = |inventory: &Inventory, entry: &AgentEntry| {
+            inventory.entry_state(entry) == EntryState::Current && is_in_roster(inventory, &entry.id)
+        };
+        let all = |inventory: &Inventory| inventory.settled && entries.iter().all(|entry| applied(inventory, entry));
+        if let Err(error) = self.until("the entries", all).await {
+            let last = self.client.inventory().borrow().clone();
+            let seen = last.map(|last| {
+                let shown = |entry: &AgentEntry| (last.entry_state(entry), is_in_roster(&last, &entry.id));
+                (last.settled, entries.iter().map(shown).collect::<Vec<_>>())
+            });
+            return Err(format!("settled, and the entries' states and places in the roster: {seen:?}; {error}").into());
+        }
         if self.restarts_after_patches && self.count("config.patch") > patches {
             self.until_another_connection(before.as_ref()).await?;
         }
@@ -391,7 +398,7 @@ pub(crate) async fn connect_refusal(gateway: &OpenClaw, auth: Auth) -> Result<Re
     }
 }
 
-/// The entry of an agent with a new id.
+/// The entry of an agent with a new id. Its heartbeats are off, so that its sessions have no runs but those of the test.
 pub(crate) fn new_entry() -> AgentEntry {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let id = format!("mc-{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -401,7 +408,7 @@ pub(crate) fn new_entry() -> AgentEntry {
         model: None,
         identity: EntryIdentity { name: Some(format!("Agent {id}")), emoji: Some("🛠".into()), avatar: None },
         heartbeat: HeartbeatEntry {
-            every: Some("30m".into()),
+            every: Some("0m".into()),
             target: Some("none".into()),
             ..HeartbeatEntry::default()
         },

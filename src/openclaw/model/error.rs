@@ -275,12 +275,12 @@ impl CallError {
         }
     }
 
-    /// Whether the config changed since it was read.
+    /// Whether a config write met another change, of the config, of a file that it includes or of the gateway's environment. It did nothing
+    /// (`docs/gateway-facts.md#config-writes`).
     #[must_use]
     pub fn is_stale_config(&self) -> bool {
-        self.gateway_message().is_some_and(|m| {
-            m.starts_with("config changed since last load") || m.starts_with("config base hash required")
-        })
+        self.gateway_message()
+            .is_some_and(|m| m.contains("; re-run config.get and retry") || m.ends_with("changed since last load"))
     }
 
     /// Whether the gateway refuses the name of a workspace file.
@@ -341,52 +341,5 @@ pub fn is_size_drop(message: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn gateway_error(code: &str, message: &str) -> CallError {
-        CallError::Gateway(Box::new(ErrorShape { code: code.into(), message: message.into(), ..ErrorShape::default() }))
-    }
-
-    #[test]
-    fn an_unknown_agent_is_recognised_on_all_versions() {
-        assert!(gateway_error("INVALID_REQUEST", "agent \"mc-1\" not found").is_not_found());
-        assert!(gateway_error("INVALID_REQUEST", "unknown agent id \"mc-1\"").is_not_found());
-        assert!(!gateway_error("INVALID_REQUEST", "agent \"mc-1\" already exists").is_not_found());
-    }
-
-    #[test]
-    fn an_unsafe_file_is_recognised_on_all_versions_and_is_not_transient() {
-        for words in ["unsafe workspace file \"SOUL.md\"", "unsafe workspace file \"SOUL.md\" (hardlinked path)"] {
-            let error = gateway_error("INVALID_REQUEST", words);
-            assert!(error.is_unsafe_file() && !error.is_transient(), "{words}");
-        }
-        assert!(!gateway_error("INVALID_REQUEST", "unsupported file \"SOUL.md\"").is_unsafe_file());
-    }
-
-    #[test]
-    fn a_rejected_config_write_changed_nothing_and_is_rejected_again() {
-        let text = "Error: Config write rejected: /h/.openclaw/openclaw.json (size-drop:1160->480). Rejected payload saved to \
-                    /h/.openclaw/openclaw.json.rejected.2026-11-29T21-37-31-286Z.: code=CONFIG_WRITE_REJECTED";
-        let error = gateway_error("UNAVAILABLE", text);
-        assert!(error.is_size_drop() && !error.is_transient());
-        assert_eq!(error.outcome(), CallOutcome::NotApplied);
-        let other =
-            gateway_error("UNAVAILABLE", "Error: Config write rejected: /h/openclaw.json (gateway-mode-removed).");
-        assert!(!other.is_size_drop() && !other.is_transient());
-    }
-
-    #[test]
-    fn a_request_in_a_restart_has_an_unknown_outcome_and_a_rate_limited_request_has_no_effect() {
-        assert_eq!(
-            gateway_error("UNAVAILABLE", "agents.create unavailable during gateway restart").outcome(),
-            CallOutcome::Unknown
-        );
-        assert_eq!(
-            gateway_error("UNAVAILABLE", "rate limit exceeded for config.patch; retry after 9s").outcome(),
-            CallOutcome::NotApplied
-        );
-        assert_eq!(CallError::Interrupted.outcome(), CallOutcome::Unknown);
-        assert_eq!(gateway_error("INVALID_REQUEST", "x").outcome(), CallOutcome::NotApplied);
-    }
-}
+#[path = "error_tests.rs"]
+mod tests;
