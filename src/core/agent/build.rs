@@ -53,6 +53,13 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
     let wake = &agent.spec.wake;
     let is_woken = wake.enabled || references.requests.due(RequestKind::Wake).is_some();
     let rotation = agent.spec.token.as_ref().map(|token| token.rotation).unwrap_or_default();
+    let entry = AgentEntry {
+        model: model(agent, references, inventory),
+        retired: retired_keys(agent, &further_keys),
+        passed: further_keys,
+        ..entry(agent, references, heartbeat, inventory)
+    };
+    check_escapes(&entry, inventory)?;
     Ok(Desired {
         uid: agent.metadata.uid.clone().unwrap_or_default(),
         generation: agent.metadata.generation.unwrap_or_default(),
@@ -63,12 +70,7 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
         claimed_for: references.names.claimed_for.clone(),
         deletion_policy: deletion_policy::declared(agent, &references.gateway),
         keeps_folder: keeps_folder(references),
-        entry: AgentEntry {
-            model: model(agent, references, inventory),
-            retired: retired_keys(agent, &further_keys),
-            passed: further_keys,
-            ..entry(agent, references, heartbeat, inventory)
-        },
+        entry,
         label: agent.display_name(),
         files: references.token.value.is_some().then_some(rendered),
         soul,
@@ -89,6 +91,20 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
         silence_counts_from: references.silence_counts_from,
         content_check_interval: gateway.content_check_interval(),
     })
+}
+
+/// On a gateway that loses escapes, an entry has no text that needs one: the gateway would show a variable of its environment there, or could
+/// not read its config any more.
+fn check_escapes(entry: &AgentEntry, inventory: Option<&Inventory>) -> Result<(), ReconcileError> {
+    let keys = entry.escaped_keys();
+    if keys.is_empty() || !inventory.is_some_and(Inventory::loses_escapes) {
+        return Ok(());
+    }
+    let keys = keys.into_iter().collect::<Vec<_>>().join(", ");
+    let message = format!(
+        "the agent's config entry has a text of the form ${{NAME}} in {keys}; this version of the gateway, with agents.list, may read a variable of its environment there once another agent is deleted; write the text without ${{NAME}}, or upgrade the gateway to a version with agents.entries"
+    );
+    Err(ReconcileError::permanent(Reason::InvalidSpec, message))
 }
 
 /// Whether the agent stays in the folder of its binding, although new agents get theirs in another one.

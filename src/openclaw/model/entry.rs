@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::env_refs::{escaped, escaped_value};
+use super::env_refs::{escaped, escaped_paths, escaped_value};
 use super::rewritten::{Rewritten, value_at, without};
 
 /// The desired entry of an agent. Muster leaves keys alone that have no field here, because they belong to others.
@@ -161,6 +161,14 @@ impl AgentEntry {
     /// The values in which an entry that the gateway has just stored differs from this entry.
     pub(crate) fn rewrites(&self, stored: &Map<String, Value>) -> Vec<Rewritten> {
         Rewritten::all(&self.differences(Some(stored)), stored)
+    }
+
+    /// The keys whose text has a reference to the gateway's environment, such as `heartbeat.prompt`. Muster writes an escape there.
+    #[must_use]
+    pub fn escaped_keys(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        escaped_paths(&Value::Object(self.differences(None)), "", &mut found);
+        found
     }
 
     /// The merge patch, rewritten values included.

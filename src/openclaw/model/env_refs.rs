@@ -5,6 +5,8 @@
 //! later writes of the gateway keep the escape, and `agents.create` adds no escape (2026.3.2 to 2026.9.6,
 //! `docs/gateway-facts.md#config-values`).
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 /// The string that the config needs so that the gateway reads `text`.
@@ -33,6 +35,23 @@ pub(crate) fn escaped_value(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(escaped_value).collect(),
         Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), escaped_value(value))).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// Adds the paths of the texts in which an escape keeps the gateway from reading a variable.
+pub(crate) fn escaped_paths(written: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match written {
+        Value::String(text) if literal(text).is_some_and(|read| read != *text) => {
+            found.insert(path.to_owned());
+        }
+        Value::Array(items) => items.iter().for_each(|item| escaped_paths(item, path, found)),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                escaped_paths(value, &below, found);
+            }
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -82,6 +101,16 @@ mod tests {
             assert_eq!(escaped(text), stored);
             assert_eq!(literal(stored).as_deref(), Some(text));
         }
+    }
+
+    #[test]
+    fn texts_with_an_escape_are_named_by_their_paths() {
+        let written = serde_json::json!({
+            "name": "x $${A} y", "workspace": "${STATE}/w", "tools": { "deny": ["plain", "$${B}"] }, "emoji": "$5 ${a}", "n": 1,
+        });
+        let mut found = BTreeSet::new();
+        escaped_paths(&written, "", &mut found);
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["name", "tools.deny"]);
     }
 
     #[test]

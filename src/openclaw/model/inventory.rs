@@ -96,6 +96,13 @@ impl Inventory {
         self.capabilities.roster == RosterShape::List
     }
 
+    /// Whether the gateway can lose the escape of `$${NAME}` in an entry when it deletes another agent, as versions with `agents.list` do
+    /// (`docs/gateway-facts.md#config-values`).
+    #[must_use]
+    pub fn loses_escapes(&self) -> bool {
+        self.capabilities.roster == RosterShape::List
+    }
+
     /// The heartbeat of an agent by the config.
     #[must_use]
     pub fn heartbeat(&self, id: &str) -> ConfiguredHeartbeat {
