@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use muster::api::{ConditionType, keys};
+use muster::api::{Agent, ConditionType, keys};
 use muster_simulator::{ConfigLayout, Profile, Simulator};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig};
 
@@ -118,6 +118,23 @@ async fn a_file_that_cannot_be_written_is_reported_by_the_first_write_and_agents
         gateway.lay_out_config(ConfigLayout::OneFile);
         rig.run_for(Duration::from_mins(3)).await;
         rig.until_ready().await;
+        assert_eq!(rig.gateway_condition("gw", ConditionType::Ready).0, "True");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_could_not_be_written_is_reported_while_an_agent_waits_for_it() {
+    for spec in
+        [json!({ "boardRef": { "name": "ops" } }), json!({ "boardRef": { "name": "ops" }, "agentId": "chosen" })]
+    {
+        let (mut rig, _gateway) = laid_out(Profile::v2026_9_6(), ConfigLayout::Mounted);
+        rig.agent("one", spec);
+        rig.until("the AgentGateway to report it", |rig| conditions(rig) == unwritable()).await;
+        rig.run_for(Duration::from_mins(30)).await;
+        assert_eq!(conditions(&rig), unwritable());
+        rig.delete::<Agent>("one");
+        rig.run_for(Duration::from_mins(11)).await;
+        assert_eq!(rig.gateway_condition("gw", ConditionType::ConfigSynced).1, "Reconciled");
         assert_eq!(rig.gateway_condition("gw", ConditionType::Ready).0, "True");
     }
 }

@@ -154,6 +154,10 @@ impl EntryQueue {
         !self.due.is_empty() || !self.refused.is_empty()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The entries of the next patch: at most [`MAX_ENTRIES`] entries of one group that may be written, the oldest first.
     /// Next come the entries that failed alone, one per patch, and then the entries that were refused with another config.
     pub(crate) fn batch(&self, config_hash: &str, may_be_written: impl Fn(&AgentEntry) -> bool) -> Vec<String> {

@@ -4,7 +4,8 @@
 //! - `entry_queue` and `halving`: which entries are sent together, `batch_window`: how long a patch waits for them;
 //! - `config_patch`: the composition of a patch, `shared_blocks`: the part of it that keeps the heartbeats of other agents;
 //! - `answer`: what follows from the answer to a patch, `entry_outcome`: the effect of a patch on each entry;
-//! - `write_guard`: a limit for identical writes, `entry_losses`: entries that something else removes.
+//! - `write_guard`: a limit for identical writes, `entry_losses`: entries that something else removes, `unwritable`: why the gateway
+//!   could not write its config.
 
 mod answer;
 pub(crate) mod batch_window;
@@ -15,6 +16,7 @@ pub(crate) mod entry_queue;
 pub(crate) mod halving;
 pub(crate) mod recheck;
 pub(crate) mod shared_blocks;
+mod unwritable;
 pub(crate) mod write_guard;
 pub(crate) mod writer;
 pub(crate) mod writer_state;

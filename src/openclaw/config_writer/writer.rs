@@ -21,6 +21,7 @@ use super::entry_losses::EntryLosses;
 use super::entry_queue::EntryQueue;
 use super::recheck::Recheck;
 use super::shared_blocks::SharedBlocks;
+use super::unwritable::Unwritable;
 use super::write_guard::{WriteGuard, WriteHash};
 use super::writer_state::WriterState;
 use crate::openclaw::channel::{CONFIG_WRITE_TIMEOUT, Change, Requester, resync};
@@ -70,8 +71,7 @@ pub(crate) struct WriterParts {
     pub(super) recheck: Recheck,
     /// The values that the gateway stores in another form, by id of the agent.
     pub(super) rewritten: BTreeMap<String, Vec<Rewritten>>,
-    /// Why the gateway could not write its config, until a write succeeds.
-    pub(super) unwritable: Option<WriteRefusal>,
+    pub(super) unwritable: Unwritable,
     pub(super) losses: EntryLosses,
     /// The agents whose entries changed their state since the last publication.
     pub(super) changed: Vec<String>,
@@ -102,8 +102,9 @@ impl ConfigWriter {
                 }
                 continue;
             }
-            let WriterParts { state, queue, shared, recheck, .. } = &mut self.parts;
+            let WriterParts { state, queue, shared, recheck, unwritable, .. } = &mut self.parts;
             let (closed_until, next_due, blocks_due) = (state.closed_until(now), queue.next_due(), shared.due());
+            let forgotten = unwritable.until();
             // All branches are cancel-safe: channels and timers.
             tokio::select! {
                 biased;
@@ -119,6 +120,7 @@ impl ConfigWriter {
                 () = wait_until(closed_until) => {}
                 () = wait_until(window) => {}
                 () = wait_until(next_due) => {}
+                () = wait_until(forgotten) => {}
                 () = wait_until(blocks_due) => recheck.blocks(),
             }
         }
@@ -156,7 +158,8 @@ impl ConfigWriter {
                 }
             }
             WriteCommand::Delete(id) => losses.forget(&id),
-            WriteCommand::Created(refusal) => *unwritable = refusal,
+            WriteCommand::Created(None) => unwritable.written(),
+            WriteCommand::Created(Some(why)) => unwritable.failed(why, false, Instant::now()),
         }
     }
 
@@ -264,8 +267,10 @@ impl ConfigWriter {
             }
         }
         match &result {
-            Ok(_) => self.parts.unwritable = None,
-            Err(error) if error.is_unwritable_config(true) => self.parts.unwritable = Some(WriteRefusal::of(error)),
+            Ok(_) => self.parts.unwritable.written(),
+            Err(error) if error.is_unwritable_config(true) => {
+                self.parts.unwritable.failed(WriteRefusal::of(error), !patch.ids.is_empty(), Instant::now());
+            }
             Err(_) => {}
         }
         match result {
@@ -307,20 +312,21 @@ impl ConfigWriter {
     /// Publishes the changes of the state, and then the agents whose entries changed.
     fn publish(&mut self) {
         let WriterParts { state, queue, rewritten, unwritable, losses, changed, .. } = &mut self.parts;
-        let touched = queue.take_touched();
-        let (budget_until, failed) = (state.limited_until(Instant::now()), state.failure());
+        let (touched, now) = (queue.take_touched(), Instant::now());
+        unwritable.forget(queue.is_empty(), now);
+        let (budget_until, failed) = (state.limited_until(now), state.failure());
         self.writes.send_if_modified(|writes| {
             let same = touched.is_empty()
                 && writes.budget_until == budget_until
                 && writes.failed.as_ref() == failed
-                && writes.unwritable == *unwritable
+                && writes.unwritable.as_ref() == unwritable.why()
                 && writes.losses == losses.count();
             for id in &touched {
                 writes.set(id, EntryWriteState { rewritten: rewritten.get(id).cloned(), ..queue.state(id) });
             }
             writes.budget_until = budget_until;
             writes.failed = failed.cloned();
-            writes.unwritable.clone_from(unwritable);
+            writes.unwritable = unwritable.why().cloned();
             writes.losses = losses.count();
             !same
         });

@@ -17,7 +17,7 @@ pub struct ConfigWrites {
     pub refused: Arc<BTreeMap<String, WriteRefusal>>,
     /// The entries whose write had no effect and is retried later, with the last cause, by agent id.
     pub delayed: Arc<BTreeMap<String, WriteRefusal>>,
-    /// Why the gateway could not write its config, until a write succeeds.
+    /// Why the gateway could not write its config, until a write succeeds or nothing waits for one.
     pub unwritable: Option<WriteRefusal>,
     /// The number of times that something else removed entries of Muster from the config.
     pub losses: u32,
