@@ -184,7 +184,7 @@ async fn forward(key: ObjectKey, gateway: GatewayClient, changes: mpsc::Unbounde
                     Some(id) => ChangeScope::AgentId(id),
                     None => continue,
                 },
-                Ok(Change::Heartbeats) => ChangeScope::GatewayOnly,
+                Ok(Change::Gateway) => ChangeScope::GatewayOnly,
                 Ok(Change::Connection | Change::Roster) | Err(RecvError::Lagged(_)) => ChangeScope::AllAgents,
                 Err(RecvError::Closed) => return,
             },

@@ -25,8 +25,8 @@ pub enum Change {
     Connection,
     /// An unspecified change. The receiver has to check all agents.
     Roster,
-    /// The heartbeat rule of the config.
-    Heartbeats,
+    /// What concerns no single agent: the heartbeat rule of the config, or whether the gateway returns file hashes.
+    Gateway,
     /// The row of an agent, or the state of its config write.
     Agent(String),
     /// The start or the end of a run of an agent.

@@ -28,6 +28,24 @@ async fn an_applied_agent_becomes_ready_and_is_woken_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn agents_that_are_applied_together_are_ready_and_labelled_after_at_most_five_reconciles_each() {
+    const AGENTS: u64 = 16;
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    rig.run_for(Duration::from_secs(20)).await;
+    assert_eq!(rig.reconciles("agent"), 0);
+    for n in 0..AGENTS {
+        let spec = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } });
+        rig.agent(&format!("worker-{n}"), spec);
+    }
+    rig.until_ready().await;
+    let is_labelled = |agent: &Agent| agent.status.as_ref().is_some_and(|status| status.session_label.is_some());
+    rig.until("the labels", |rig| rig.cluster.agents().values().all(is_labelled)).await;
+    let reconciles = rig.reconciles("agent");
+    assert!(reconciles <= 5 * AGENTS, "{reconciles} reconciles of {AGENTS} agents");
+}
+
+#[tokio::test(start_paused = true)]
 async fn twenty_agents_of_all_roles_need_few_config_writes_and_then_none() {
     let (mut rig, gateway) = Rig::new();
     for board in ["ops", "web"] {

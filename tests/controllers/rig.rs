@@ -232,6 +232,14 @@ impl Rig {
         &self.operator().ctx
     }
 
+    /// The number of reconciles of a controller so far.
+    pub(crate) fn reconciles(&self, controller: &str) -> u64 {
+        let metrics = self.operator().probes.metrics.text().unwrap();
+        let of = format!("controller_runtime_reconcile_total{{controller=\"{controller}\"");
+        let counts = metrics.lines().filter(|line| line.starts_with(&of));
+        counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
     /// The connection to a gateway.
     pub(crate) fn link(&self, gateway: &str) -> Arc<GatewayHandle> {
         self.ctx().gateways.handle(&ObjectKey { namespace: NS.into(), name: gateway.into() }).unwrap()

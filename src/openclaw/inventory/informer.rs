@@ -1,6 +1,7 @@
 //! The informer task: it keeps the inventory current.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::changes::Changes;
 use super::event::GatewayEvent;
 use super::informer_state::{InformedLink, InformerState};
 use super::job_reader;
@@ -20,9 +22,7 @@ use crate::openclaw::model::file::{FileHashProbe, ProbedFiles};
 use crate::openclaw::model::inventory::assemble;
 use crate::openclaw::model::roster::{ConfigAnswer, RosterAnswer};
 use crate::openclaw::model::run_event::RunEvent;
-use crate::openclaw::model::{
-    CallError, GatewayActivity, HeartbeatJobs, Inventory, ReadFailure, RosterShape, WORKSPACE_FILES,
-};
+use crate::openclaw::model::{CallError, GatewayActivity, HeartbeatJobs, Inventory, ReadFailure, WORKSPACE_FILES};
 
 /// The read interval while the gateway has not applied its last config.
 const UNSETTLED_INTERVAL: Duration = Duration::from_secs(2);
@@ -38,6 +38,8 @@ const READ_BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::fr
 const REPORTED_FAILURES: u32 = 3;
 /// The estimated memory of a name beside its text, in bytes.
 const PER_NAME: usize = 64;
+/// How long an inventory waits for the heartbeat jobs.
+const JOBS_PATIENCE: Duration = Duration::from_secs(1);
 /// The time without a successful read after which the inventory is dropped.
 const STALE_AFTER: Duration = Duration::from_secs(30);
 
@@ -158,56 +160,67 @@ impl Informer {
             return;
         }
         let result = self.read(state).await;
-        let read = result.as_ref().map(|inventory| (inventory.capabilities.roster, inventory.settled)).ok();
-        match result {
-            Ok(inventory) => {
-                if self.heartbeat_jobs.borrow().is_none() {
-                    // The first view of the agents has their jobs, so that no agent is looked at twice.
-                    self.read_jobs(inventory.capabilities.roster, state).await;
-                }
-                self.succeeded(inventory, state);
+        let is_read = result.is_ok();
+        let reply = move || {
+            for reply in waiting {
+                // The send fails when the caller has dropped its future.
+                let _ = reply.send(is_read);
             }
-            Err(error) => self.failed(&error, state),
+        };
+        let inventory = match result {
+            Ok(inventory) => inventory,
+            Err(error) => {
+                self.failed(&error, state);
+                return reply();
+            }
+        };
+        let is_first = self.heartbeat_jobs.borrow().is_none();
+        let jobs_are_due = is_first || inventory.settled && state.jobs_are_due(Instant::now(), self.resync);
+        if !jobs_are_due {
+            self.succeeded(inventory, state, Changes::default());
+            return reply();
         }
-        for reply in waiting {
-            // The send fails when the caller has dropped its future.
-            let _ = reply.send(read.is_some());
+        // The inventory is published with the jobs that were read after it, so that no agent is looked at twice.
+        let mut read = pin!(job_reader::read(&self.requester, inventory.capabilities.roster));
+        if let Ok(jobs) = tokio::time::timeout(JOBS_PATIENCE, &mut read).await {
+            let changes = self.jobs_read(jobs, state);
+            self.succeeded(inventory, state, changes);
+            return reply();
         }
-        if let Some((roster, true)) = read
-            && state.jobs_are_due(Instant::now(), self.resync)
-        {
-            self.read_jobs(roster, state).await;
-        }
+        self.succeeded(inventory, state, Changes::default());
+        reply();
+        let changes = self.jobs_read(read.await, state);
+        self.send_all(changes);
     }
 
-    /// Reads the heartbeat jobs, and reports the agents whose jobs changed. After a failure that may pass, the known jobs stay, and the
+    /// Publishes the heartbeat jobs and returns the agents whose jobs changed. After a failure that may pass, the known jobs stay, and the
     /// read is repeated.
-    async fn read_jobs(&self, roster: RosterShape, state: &mut InformerState) {
-        let result = job_reader::read(&self.requester, roster).await;
+    fn jobs_read(&self, result: Result<HeartbeatJobs, CallError>, state: &mut InformerState) -> Changes {
         let is_transient = result.as_ref().is_err_and(CallError::is_transient);
         let count = result.as_ref().map_or(0, HeartbeatJobs::count);
         state.jobs_were_read((!is_transient).then_some(count), Instant::now());
         match result {
             Ok(jobs) => self.publish_jobs(jobs, state),
-            Err(_) if is_transient && self.heartbeat_jobs.borrow().is_some() => {}
+            Err(_) if is_transient && self.heartbeat_jobs.borrow().is_some() => Changes::default(),
             Err(error) => self.publish_jobs(HeartbeatJobs::Unreadable(error.message()), state),
         }
     }
 
-    fn publish_jobs(&self, new: HeartbeatJobs, state: &mut InformerState) {
+    fn publish_jobs(&self, new: HeartbeatJobs, state: &mut InformerState) -> Changes {
         if let Some(link) = &mut state.link {
             link.jobs = new.bytes();
             link.keeps(self.activity.borrow().bytes());
         }
         let new = Arc::new(new);
         match self.heartbeat_jobs.send_replace(Some(Arc::clone(&new))).map(|old| old.differing(&new)) {
-            None => {}
-            Some(None) => self.send(Change::Roster),
-            Some(Some(agents)) => agents.into_iter().for_each(|agent| self.send(Change::Agent(agent))),
+            None => Changes::default(),
+            Some(None) => Changes { all: true, ..Changes::default() },
+            Some(Some(agents)) => Changes { agents, ..Changes::default() },
         }
     }
 
-    fn succeeded(&self, inventory: Inventory, state: &mut InformerState) {
+    /// Publishes an inventory, and what changed in it and besides.
+    fn succeeded(&self, inventory: Inventory, state: &mut InformerState, mut changes: Changes) {
         state.mismatches = if inventory.agrees() { 0 } else { state.mismatches.saturating_add(1) };
         // A restart opens the connection anew, and with it comes a read.
         let unsettled =
@@ -218,13 +231,12 @@ impl Informer {
         state.schedule(Instant::now(), if unsettled { UNSETTLED_INTERVAL } else { calm });
         state.failed = None;
         self.read_failure.send_replace(None);
-        self.publish(inventory);
+        self.publish(inventory, &mut changes);
         if let Some(link) = &state.link {
             link.keeps(self.activity.borrow().bytes());
         }
-        if std::mem::take(&mut state.check_all) {
-            self.send(Change::Roster);
-        }
+        changes.all |= std::mem::take(&mut state.check_all);
+        self.send_all(changes);
     }
 
     /// Schedules a retry after a failed read. Repeated failures are reported, and a stale inventory is dropped.
@@ -332,7 +344,7 @@ impl Informer {
         }
     }
 
-    fn publish(&self, new: Inventory) {
+    fn publish(&self, new: Inventory, changes: &mut Changes) {
         let new = Arc::new(new);
         // The events that arrived during the read are still queued. A forgotten agent wakes no receiver of the watch.
         self.activity.send_if_modified(|activity| {
@@ -340,34 +352,23 @@ impl Informer {
             false
         });
         let old = self.inventory.send_replace(Some(Arc::clone(&new)));
-        let Some(old) = old else { return self.send(Change::Roster) };
-        if concerns_all(&old, &new) {
+        changes.add_differences(old.as_deref(), &new);
+    }
+
+    fn send_all(&self, changes: Changes) {
+        if changes.all {
             return self.send(Change::Roster);
         }
-        if old.heartbeats != new.heartbeats {
-            self.send(Change::Heartbeats);
+        if changes.gateway {
+            self.send(Change::Gateway);
         }
-        let ids: BTreeSet<_> = old.agents.keys().chain(new.agents.keys()).collect();
-        for id in ids.into_iter().filter(|id| old.agents.get(*id) != new.agents.get(*id)) {
-            self.send(Change::Agent(id.clone()));
-        }
+        changes.agents.into_iter().for_each(|agent| self.send(Change::Agent(agent)));
     }
 
     fn send(&self, change: Change) {
         // The send fails without a receiver.
         let _ = self.changes.send(change);
     }
-}
-
-/// Whether something changed that holds for all agents of the gateway.
-fn concerns_all(old: &Inventory, new: &Inventory) -> bool {
-    old.settled != new.settled
-        || old.capabilities != new.capabilities
-        || old.obstacle != new.obstacle
-        || old.reload_is_off != new.reload_is_off
-        || old.prompt_limits != new.prompt_limits
-        || old.default_fallbacks != new.default_fallbacks
-        || old.heartbeat_defaults != new.heartbeat_defaults
 }
 
 /// Waits until a time; forever without a time.
