@@ -31,5 +31,5 @@ mod watch;
 mod write;
 
 pub use database::OpenError;
-pub use resource::UnservedDefinition;
+pub use resource::{Resources, UnservedDefinition};
 pub use service::{Clock, EmbeddedApi};

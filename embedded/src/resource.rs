@@ -71,9 +71,10 @@ impl Resource {
     }
 }
 
-/// The kinds, in the order of their registration. The index of a kind is its name inside of this crate.
+/// The kinds that an API serves, read once for any number of APIs.
+// In the order of their registration: the index of a kind is its name inside of this crate.
 #[derive(Clone, Debug)]
-pub(crate) struct Resources(Vec<Resource>);
+pub struct Resources(Vec<Resource>);
 
 /// The index of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,8 +96,11 @@ impl std::fmt::Display for UnservedDefinition {
 impl std::error::Error for UnservedDefinition {}
 
 impl Resources {
-    /// The kinds of Kubernetes, and these.
-    pub(crate) fn new(definitions: &[CustomResourceDefinition]) -> Result<Self, UnservedDefinition> {
+    /// The kinds of Kubernetes that this API has, and those of these definitions.
+    ///
+    /// # Errors
+    /// A definition that this API cannot serve.
+    pub fn new(definitions: &[CustomResourceDefinition]) -> Result<Self, UnservedDefinition> {
         let mut all = vec![
             Resource::built_in("", "Namespace", "namespaces", false, Typed::Namespace),
             Resource::built_in("", "Secret", "secrets", true, Typed::Secret),

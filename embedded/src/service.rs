@@ -27,7 +27,7 @@ use crate::database::{Database, OpenError};
 use crate::objects::Objects;
 use crate::refusal::Refusal;
 use crate::request::{Call, Unread, WriteOptions};
-use crate::resource::{NAMESPACES, Resources, UnservedDefinition};
+use crate::resource::{NAMESPACES, Resources};
 use crate::reviews;
 use crate::shared::Shared;
 use crate::watch;
@@ -64,14 +64,13 @@ impl fmt::Debug for EmbeddedApi {
 }
 
 impl EmbeddedApi {
-    /// An API in memory, with the kinds of these definitions beside its own.
+    /// An API in memory, with these kinds.
     ///
     /// # Errors
-    /// A definition that this API cannot serve.
-    pub fn in_memory(definitions: &[CustomResourceDefinition], clock: Clock) -> Result<Self, UnservedDefinition> {
-        let resources = Resources::new(definitions)?;
+    /// The system has no random numbers for the uids of the first namespaces.
+    pub fn in_memory(resources: Resources, clock: Clock) -> Result<Self, String> {
         let api = Self::of(Shared::new(resources, Objects::new(), None, None), clock);
-        api.create_first_namespaces().map_err(|refusal| UnservedDefinition(refusal.message))?;
+        api.create_first_namespaces().map_err(|refusal| refusal.message)?;
         Ok(api)
     }
 

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
-use muster_embedded::EmbeddedApi;
+use muster_embedded::{EmbeddedApi, Resources};
 use serde_json::json;
 
 fn api() -> EmbeddedApi {
-    EmbeddedApi::in_memory(&[], Arc::new(Timestamp::now)).unwrap()
+    EmbeddedApi::in_memory(Resources::new(&[]).unwrap(), Arc::new(Timestamp::now)).unwrap()
 }
 
 fn map(name: &str) -> ConfigMap {

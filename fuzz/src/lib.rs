@@ -2,11 +2,15 @@
 
 #![allow(dead_code, reason = "the targets need a part of the rig")]
 
-#[path = "../../tests/controllers/memory.rs"]
-mod memory;
-#[path = "../../tests/http/memory_rbac.rs"]
-mod memory_rbac;
+#[path = "../../tests/controllers/answers.rs"]
+mod answers;
+#[path = "../../tests/controllers/cluster.rs"]
+mod cluster;
+#[path = "../../tests/http/rbac.rs"]
+mod rbac;
 #[path = "../../tests/http/rig.rs"]
 mod rig;
 #[path = "../../tests/fuzz/targets.rs"]
 pub mod targets;
+#[path = "../../tests/http/watched.rs"]
+mod watched;

@@ -17,7 +17,7 @@ fn key() -> ObjectKey {
 
 #[tokio::test(start_paused = true)]
 async fn an_unchanged_heartbeat_is_written_at_most_once_in_thirty_seconds() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new().await;
     rig.agent("a", |_| {});
     for _ in 0..7 {
         rig.checks_in("a-token").await;
@@ -26,20 +26,20 @@ async fn an_unchanged_heartbeat_is_written_at_most_once_in_thirty_seconds() {
         }
         tokio::time::advance(Duration::from_secs(10)).await;
     }
-    assert_eq!(rig.store.state().writes, 3, "at 0, 30 and 60 seconds");
+    assert_eq!(rig.faults.state().writes, 3, "at 0, 30 and 60 seconds");
     let seen = rig.stored("a").status.as_ref().and_then(|s| s.heartbeat.clone()).unwrap().last_seen.0;
-    assert_eq!(rig.store.now().duration_since(seen).as_secs(), 10);
+    assert_eq!(rig.state.store.now().duration_since(seen).as_secs(), 10);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_report_queues_a_reconcile_and_a_repeated_report_does_not() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new().await;
     rig.agent("a", |_| {});
     let (controller, mut queue) = mpsc::unbounded_channel();
     let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);
     let running = tokio::spawn(heartbeat_writer::run(Arc::clone(&rig.state), due, controller));
     rig.checks_in("a-token").await;
-    while rig.store.state().writes == 0 {
+    while rig.faults.state().writes == 0 {
         tokio::task::yield_now().await;
     }
     let working = Call { body: json!({ "status": "busy" }).to_string(), ..heartbeat("a-token") };
@@ -53,7 +53,7 @@ async fn a_changed_report_queues_a_reconcile_and_a_repeated_report_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_status_that_flips_each_second_queues_one_reconcile_in_five_seconds_and_the_last_report_is_not_lost() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new().await;
     rig.agent("a", |_| {});
     rig.agent("b", |_| {});
     let (controller, mut queue) = mpsc::unbounded_channel();
@@ -89,22 +89,22 @@ async fn a_status_that_flips_each_second_queues_one_reconcile_in_five_seconds_an
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_of_a_deleted_agent_writes_nothing() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     assert_eq!(process(&rig.state, &key()).await, HeartbeatOutcome::Nothing);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_heartbeat_write_is_retried() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new().await;
     rig.agent("a", |_| {});
     let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);
     let running = tokio::spawn(heartbeat_writer::run(Arc::clone(&rig.state), due, mpsc::unbounded_channel().0));
-    rig.store.state().failures = 2;
+    rig.faults.state().failures = 2;
     rig.checks_in("a-token").await;
     tokio::time::sleep(Duration::from_secs(9)).await;
-    assert_eq!(rig.store.state().writes, 0);
+    assert_eq!(rig.faults.state().writes, 0);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(rig.store.state().writes, 1);
+    assert_eq!(rig.faults.state().writes, 1);
     drop(rig);
     running.await.unwrap();
 }

@@ -19,7 +19,7 @@ fn deleting(agent: &mut Value) {
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_response_names_the_agent() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.agent("a", |_| {});
     for path in ["/api/v1/agents/uid-a/heartbeat", "/api/v1/agents/mc-a/heartbeat", "/api/v1/agent/heartbeat"] {
         let answer = rig.call(post_to(path, Some("a-token"))).await;
@@ -31,7 +31,7 @@ async fn a_heartbeat_response_names_the_agent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_response_shows_a_suspended_agent_as_paused() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.agent("a", |agent| agent["spec"]["suspend"] = json!(true));
     let answer = rig.call(heartbeat("a-token")).await;
     assert_eq!((answer.status.as_u16(), &answer.body["paused"]), (200, &json!(true)));
@@ -39,7 +39,7 @@ async fn a_heartbeat_response_shows_a_suspended_agent_as_paused() {
 
 #[tokio::test(start_paused = true)]
 async fn the_token_of_an_agent_that_its_gateway_no_longer_admits_is_refused() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     let revocation = json!({ "gateway": { "namespace": "shared", "name": "gw" }, "since": "2026-01-01T00:00:00Z" });
     rig.agent("a", |_| {});
     rig.agent("b", |agent| agent["status"]["revocation"] = revocation);
@@ -49,7 +49,7 @@ async fn the_token_of_an_agent_that_its_gateway_no_longer_admits_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn each_refusal_has_a_status_a_code_and_a_message() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.agent("a", |_| {});
     rig.agent("b", |_| {});
     rig.agent("gone", deleting);
@@ -78,7 +78,7 @@ async fn each_refusal_has_a_status_a_code_and_a_message() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unauthenticated_response_is_equal_for_known_and_unknown_agents() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.agent("a", |_| {});
     rig.agent("gone", deleting);
     let mut answers: Vec<Answer> = Vec::new();
@@ -94,7 +94,7 @@ async fn an_unauthenticated_response_is_equal_for_known_and_unknown_agents() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_cannot_find_out_whether_another_id_exists() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.agent("a", |_| {});
     rig.agent("b", |_| {});
     let mut answers = Vec::new();
@@ -107,7 +107,7 @@ async fn an_agent_cannot_find_out_whether_another_id_exists() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_limited_agent_gets_retry_after() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.agent("a", |_| {});
     rig.agent("b", |_| {});
     for _ in 0..20 {
@@ -123,7 +123,7 @@ async fn a_rate_limited_agent_gets_retry_after() {
 
 #[tokio::test(start_paused = true)]
 async fn token_guessing_is_rate_limited_and_a_valid_token_is_not() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.agent("a", |_| {});
     let mut statuses = Vec::new();
     for n in 0..61 {
@@ -135,7 +135,7 @@ async fn token_guessing_is_rate_limited_and_a_valid_token_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_token_gets_503_while_the_operator_starts() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.agent("a", |_| {});
     rig.probes.synced.store(false, Ordering::Relaxed);
     let early = rig.call(heartbeat("b-token")).await;

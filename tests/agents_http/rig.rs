@@ -1,4 +1,4 @@
-//! The router over Kubernetes in memory, with Ready agents.
+//! The router over the embedded API, with Ready agents.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,8 +10,8 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use muster::api::Agent;
 use muster::api::object_key::ObjectKey;
+use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::controllers::agent::heartbeat_writer;
-use muster::core::objects::Objects;
 use muster::hash::sha256_hex;
 use muster::http::agents::router;
 use muster::http::api::AgentApi;
@@ -20,21 +20,25 @@ use muster::http::probes::Probes;
 use muster::http::rate_limit::RateLimits;
 use muster::metrics::Metrics;
 use muster::state::State;
-use muster::state::tokens::TokenTable;
+use muster::state::kube_store::KubeStore;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, Receiver};
 
-use crate::memory::MemoryStore;
+use crate::cluster::Cluster;
+use crate::watched::Watched;
+use crate::way::{self, Faults};
 
 /// The namespace of all agents.
 pub(crate) const NS: &str = "fleet";
 
 pub(crate) struct Rig {
-    pub store: MemoryStore,
-    pub state: Arc<State<MemoryStore>>,
+    pub cluster: Cluster,
+    /// The faults of the way to the cluster.
+    pub faults: Faults,
+    pub state: Arc<State<KubeStore>>,
     pub due: Receiver<ObjectKey>,
     pub probes: Arc<Probes>,
-    tokens: Arc<TokenTable>,
+    watched: Watched,
     router: Router,
 }
 
@@ -67,20 +71,21 @@ pub(crate) fn heartbeat(token: &str) -> Call<'_> {
 }
 
 impl Rig {
-    pub(crate) fn new() -> Self {
-        let store = MemoryStore::new();
-        let state = Arc::new(State::new(store.clone()));
+    pub(crate) async fn new() -> Self {
+        let (cluster, faults) = (Cluster::new(), Faults::default());
+        let client = way::client(&cluster.api, &faults);
+        let watched = Watched::start(&cluster, &client, &WatchedNamespaces::All).await;
+        let state = Arc::new(State::new(watched.store.clone()));
         let (due, receiver) = mpsc::channel(heartbeat_writer::BACKLOG);
-        let tokens = Arc::new(TokenTable::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });
         let api = AgentApi {
             state: Arc::clone(&state),
-            tokens: Arc::clone(&tokens),
+            tokens: Arc::clone(&watched.tokens),
             limits: RateLimits::default(),
             due,
             probes: Arc::clone(&probes),
         };
-        Self { store, state, due: receiver, probes, tokens, router: router(Arc::new(api)) }
+        Self { cluster, faults, state, due: receiver, probes, watched, router: router(Arc::new(api)) }
     }
 
     /// A Ready, checked-in and idle Agent with the token `<name>-token`, after `change`.
@@ -93,7 +98,10 @@ impl Rig {
         };
         let mut manifest = json!({
             "apiVersion": "muster.dev/v1alpha1", "kind": "Agent",
-            "metadata": { "name": name, "namespace": NS, "uid": format!("uid-{name}") },
+            "metadata": {
+                "name": name, "namespace": NS, "uid": format!("uid-{name}"), "generation": 1,
+                "creationTimestamp": self.cluster.now()
+            },
             "spec": { "boardRef": { "name": "ops" } },
             "status": {
                 "observedGeneration": 1, "phase": "Idle", "agentId": format!("mc-{name}"),
@@ -106,15 +114,16 @@ impl Rig {
             }
         });
         change(&mut manifest);
-        self.store.apply::<Agent>(serde_json::from_value(manifest).unwrap());
-        self.tokens.update(&self.stored(name), false);
+        self.cluster.put_raw(manifest);
     }
 
-    pub(crate) fn stored(&self, name: &str) -> Arc<Agent> {
-        self.state.store.agent(&ObjectKey::new(NS, name)).unwrap()
+    pub(crate) fn stored(&self, name: &str) -> Agent {
+        self.cluster.get(&ObjectKey::new(NS, name)).unwrap()
     }
 
+    /// Makes a request, after the watches brought all that was written.
     pub(crate) async fn call(&self, call: Call<'_>) -> Answer {
+        self.watched.settle().await;
         let mut request = Request::builder().method(call.method).uri(call.path);
         if let Some(token) = call.token {
             request = request.header("x-agent-token", token);

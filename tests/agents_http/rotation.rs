@@ -22,7 +22,7 @@ fn rotating(valid_until: Option<&str>) -> impl FnOnce(&mut Value) {
 
 #[tokio::test(start_paused = true)]
 async fn both_tokens_work_until_the_first_use_of_the_new_token() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.agent("a", rotating(None));
     assert_eq!((rig.checks_in("old").await, rig.checks_in("old").await), (200, 200));
     assert_eq!(rig.checks_in("new").await, 200);
@@ -32,7 +32,7 @@ async fn both_tokens_work_until_the_first_use_of_the_new_token() {
 
 #[tokio::test(start_paused = true)]
 async fn the_previous_token_expires_at_valid_until() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.agent("a", rotating(Some("2026-01-01T00:10:00Z")));
     assert_eq!(rig.checks_in("old").await, 200);
     tokio::time::advance(Duration::from_mins(10)).await;
@@ -42,7 +42,7 @@ async fn the_previous_token_expires_at_valid_until() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_use_of_a_token_is_queued_once_without_delay() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new().await;
     rig.agent("a", rotating(None));
     rig.checks_in("old").await;
     while rig.due.try_recv().is_ok() {}

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::Client;
 use muster::api::crds;
 use muster::command::{self, Cluster, ClusterCommand, CommandError, Streams};
-use muster_embedded::EmbeddedApi;
+use muster_embedded::{EmbeddedApi, Resources};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -78,8 +78,8 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn new() -> Self {
-        let definitions = crds::all().map(|(_, definition)| definition);
-        let api = EmbeddedApi::in_memory(&definitions, Arc::new(|| "2026-03-01T09:00:00Z".parse().unwrap())).unwrap();
+        let resources = Resources::new(&crds::all().map(|(_, definition)| definition)).unwrap();
+        let api = EmbeddedApi::in_memory(resources, Arc::new(|| "2026-03-01T09:00:00Z".parse().unwrap())).unwrap();
         let rig = Self { client: api.client(), api, files: tempfile::tempdir().unwrap() };
         rig.send("POST", "/api/v1/namespaces", json!({ "metadata": { "name": "fleet" } })).await;
         rig

@@ -1,8 +1,8 @@
 //! Kubernetes for the tests: the embedded API, as people and other programs see it. Nothing here waits.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use axum::body::Bytes;
 use futures::{FutureExt, StreamExt};
@@ -16,12 +16,16 @@ use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, crds};
 use muster::core::event::Event;
 use muster::state::kube_store::WallClock;
-use muster_embedded::EmbeddedApi;
+use muster_embedded::{EmbeddedApi, Resources};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::Service;
+
+/// The kinds, which are read once in a test program: to read them takes as long as some tests.
+static RESOURCES: LazyLock<Resources> =
+    LazyLock::new(|| Resources::new(&crds::all().map(|(_, definition)| definition)).unwrap());
 
 /// A cluster in memory. Clones share it.
 #[derive(Clone)]
@@ -79,9 +83,8 @@ impl Cluster {
             readings: AtomicI64::default(),
             created: AtomicI64::default(),
         });
-        let definitions: Vec<_> = crds::all().into_iter().map(|(_, definition)| definition).collect();
         let now = Arc::clone(&clock);
-        let api = EmbeddedApi::in_memory(&definitions, Arc::new(move || now.now())).unwrap();
+        let api = EmbeddedApi::in_memory(RESOURCES.clone(), Arc::new(move || now.now())).unwrap();
         Self { api, clock }
     }
 
@@ -113,7 +116,7 @@ impl Cluster {
     }
 
     /// Makes a request that has to succeed.
-    fn succeed(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+    pub(crate) fn succeed(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
         let (code, answer) = self.request(method.clone(), path, body);
         assert!(code.is_success(), "{method} {path}: {answer}");
         answer

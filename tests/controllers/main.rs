@@ -8,6 +8,7 @@
 
 mod adoption;
 mod alive;
+mod answers;
 mod auth;
 mod backups;
 mod bad_input;

@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use futures::{Stream, StreamExt, stream};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
+use crate::answers::AnswerBody;
 use crate::way::Faults;
-
-pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// How long after a missed event its watch goes on before it loses its place.
 const MISSED_FOR: Duration = Duration::from_secs(20);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
 use muster_embedded::EmbeddedApi;
@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tower::{BoxError, Service};
 
-use crate::watch_faults::{self, AnswerBody};
+use crate::answers::{AnswerBody, answer, refused};
+use crate::watch_faults;
 
 /// What goes wrong on the way to Kubernetes, and what went over it. Clones share it.
 #[derive(Clone, Default)]
@@ -111,7 +112,7 @@ impl Way {
         let writes = is_write(&method, &path);
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         if !is_watch && let Some(list) = self.faults.state().past.get(&path) {
-            return Ok(Response::new(Full::from(list.to_string()).boxed_unsync()));
+            return Ok(answer(200, list));
         }
         let (refusal, others) = {
             let mut state = self.faults.state();
@@ -138,14 +139,6 @@ impl Way {
         let is_fleet = path.starts_with("/apis/muster.dev/");
         Ok(if is_watch && is_fleet { answer.map(|body| watch_faults::faulty(body, &self.faults)) } else { answer })
     }
-}
-
-fn refused(code: u16, message: &str) -> Response<AnswerBody> {
-    let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": "Forbidden", "code": code });
-    let mut response = Response::new(Full::from(status.to_string()).boxed_unsync());
-    *response.status_mut() = StatusCode::from_u16(code).unwrap();
-    response
 }
 
 impl Service<Request<Body>> for Way {

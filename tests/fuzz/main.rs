@@ -9,16 +9,21 @@
     reason = "a target fails by a panic, outside of #[test] functions too, and the rig takes JSON literals by value"
 )]
 
-#[path = "../controllers/memory.rs"]
+#[path = "../controllers/answers.rs"]
+mod answers;
+#[path = "../controllers/cluster.rs"]
 #[allow(dead_code, reason = "the targets need a part of it")]
-mod memory;
-#[path = "../http/memory_rbac.rs"]
+mod cluster;
+#[path = "../http/rbac.rs"]
 #[allow(dead_code, reason = "the targets need a part of it")]
-mod memory_rbac;
+mod rbac;
 #[path = "../http/rig.rs"]
 #[allow(dead_code, reason = "the targets need a part of it")]
 mod rig;
 mod targets;
+#[path = "../http/watched.rs"]
+#[allow(dead_code, reason = "the targets need a part of it")]
+mod watched;
 
 use std::panic::catch_unwind;
 use std::path::Path;

@@ -16,12 +16,10 @@ use muster::api::{Agent, AgentGateway, Board};
 use muster::hash::sha256_hex;
 use muster::openclaw::{Auth, ConnectionSettings, DeviceKey, Output, Session, Trust};
 use muster::templates::{Budget, FileName, MAX_OUTPUT_BYTES, Template, Variables, render};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::memory::InMemory;
+use crate::cluster::Kind;
 use crate::rig::{ADMIN, Rig, answer};
 
 /// A function that takes hostile input.
@@ -159,14 +157,12 @@ pub fn manifests(data: &[u8]) {
 }
 
 async fn apply_and_list(manifest: Value) {
-    let rig = Rig::new();
-    let agent = apply::<Agent>(&rig, &manifest);
-    let any = [agent, apply::<Board>(&rig, &manifest), apply::<AgentGateway>(&rig, &manifest)].contains(&true);
+    let rig = Rig::new().await;
+    let any =
+        [apply::<Agent>(&rig, &manifest), apply::<Board>(&rig, &manifest), apply::<AgentGateway>(&rig, &manifest)]
+            .contains(&true);
     if !any {
         return;
-    }
-    if agent {
-        rig.update_feed("fleet", "fuzzed", false);
     }
     for path in ["/api/v1/agents", "/api/v1/boards", "/api/v1/gateways"] {
         let answer = rig.get(ADMIN, path).await;
@@ -174,12 +170,12 @@ async fn apply_and_list(manifest: Value) {
     }
 }
 
-fn apply<K: InMemory + Serialize + DeserializeOwned>(rig: &Rig, manifest: &Value) -> bool {
+fn apply<K: Kind>(rig: &Rig, manifest: &Value) -> bool {
     let Ok(object) = serde_json::from_value::<K>(manifest.clone()) else { return false };
     let written = serde_json::to_value(&object).unwrap();
     let again: K = serde_json::from_value(written.clone()).unwrap();
     assert_eq!(serde_json::to_value(&again).unwrap(), written, "the manifest changes when it is written");
-    rig.store.apply::<K>(object);
+    rig.cluster.put(&object);
     true
 }
 
@@ -189,7 +185,7 @@ pub fn http_bodies(data: &[u8]) {
 }
 
 async fn send_everywhere(data: &[u8]) {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.worker("fleet", "one");
     rig.status(
         "fleet",
@@ -229,5 +225,5 @@ pub fn file_names(data: &[u8]) {
 /// Runs a future to its end, without other tasks and with a clock that stands.
 fn run<T>(future: impl Future<Output = T>) -> T {
     let builder = &mut tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().build().unwrap().block_on(future)
+    builder.enable_time().start_paused(true).build().unwrap().block_on(future)
 }

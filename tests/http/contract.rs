@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use muster::http::people;
+use muster::state::kube_authz::KubeAccess;
+use muster::state::kube_store::KubeStore;
 use serde_json::{Value, json};
 
-use crate::memory::MemoryStore;
-use crate::memory_rbac::MemoryRbac;
 use crate::rig::{ADMIN, Rig, answer};
 
 /// The routes of the API for agents.
@@ -20,10 +20,10 @@ fn document() -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn the_openapi_document_lists_exactly_the_served_routes_and_methods() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     let document = document();
     let described: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    let routed: BTreeSet<_> = people::paths::<MemoryStore, MemoryRbac>().into_iter().chain(AGENT_ROUTES).collect();
+    let routed: BTreeSet<_> = people::paths::<KubeStore, KubeAccess>().into_iter().chain(AGENT_ROUTES).collect();
     assert_eq!(described, routed);
     for path in described {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
@@ -37,7 +37,7 @@ async fn the_openapi_document_lists_exactly_the_served_routes_and_methods() {
 
 #[tokio::test(start_paused = true)]
 async fn the_openapi_document_is_served_without_authentication() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     let served = answer(rig.send(Request::get("/openapi.json").body(Body::empty()).unwrap()).await).await;
     assert_eq!(
         (served.status, &served.headers["content-type"]),
@@ -48,7 +48,7 @@ async fn the_openapi_document_is_served_without_authentication() {
 
 #[tokio::test(start_paused = true)]
 async fn each_object_has_the_required_fields_of_its_schema() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.worker("fleet", "a");
     let fields = |schema: &str| {
         let found = document()["components"]["schemas"][schema]["required"].clone();
@@ -65,7 +65,7 @@ async fn each_object_has_the_required_fields_of_its_schema() {
 
 #[tokio::test(start_paused = true)]
 async fn every_error_response_is_json() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     for (method, path, status) in [
         ("GET", "/nothing", 404),
         ("PUT", "/api/v1/agents", 405),

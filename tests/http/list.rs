@@ -7,23 +7,26 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use futures::future::BoxFuture;
 use muster::api::object_key::ObjectKey;
+use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::api::{Agent, AgentGateway, Board};
 use muster::controllers::gateway_pool::GatewayPool;
-use muster::core::objects::Coverage;
-use muster::http::people::{self, PeopleApi};
+use muster::core::event::Event;
+use muster::http::confidential::HttpTokens;
+use muster::http::people;
 use muster::openclaw::{Auth, ConnectionSettings, DeviceKey, Dial, DialError, DialedStream, Trust};
 use muster::state::State;
 use muster::state::authz::{AccessError, ResourceKind, Verb};
+use muster::state::store::{EventTarget, Store};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use url::Url;
 
-use crate::rig::{ADMIN, Rig, STRANGER, VIEWER, answer};
+use crate::rig::{self, ADMIN, Rig, STRANGER, VIEWER, answer};
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_or_unknown_token_gets_401() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     for path in ["/api/v1/agents", "/api/v1/agents/stream", "/api/v1/agents/x", "/api/v1/boards", "/api/v1/gateways"] {
         let bare = answer(rig.send(Request::get(path).body(Body::empty()).unwrap()).await).await;
         assert_eq!((bare.status, &bare.json["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthorized")), "{path}");
@@ -41,7 +44,7 @@ async fn a_missing_or_unknown_token_gets_401() {
 
 #[tokio::test(start_paused = true)]
 async fn a_forbidden_request_names_the_missing_permission() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.worker("fleet", "a");
     let all = rig.get(STRANGER, "/api/v1/agents").await;
     assert_eq!((all.status, &all.json["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")));
@@ -65,15 +68,15 @@ async fn a_forbidden_request_names_the_missing_permission() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_kubernetes_api_gets_503_in_time() {
-    let rig = Rig::new();
-    *rig.access.silent.lock().unwrap() = true;
+    let rig = Rig::new().await;
+    *rig.rbac.silent.lock().unwrap() = true;
     let late = rig.get(ADMIN, "/api/v1/agents").await;
     assert_eq!((late.status, &late.json["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("kubernetes_unavailable")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_shows_only_namespaces_that_the_user_may_list() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.worker("fleet", "mine");
     rig.worker("other", "theirs");
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.names(), ["mine", "theirs"]);
@@ -86,7 +89,7 @@ async fn a_list_shows_only_namespaces_that_the_user_may_list() {
 
 #[tokio::test(start_paused = true)]
 async fn a_filter_accepts_uid_name_and_namespaced_name() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.worker("fleet", "on-ops");
     rig.worker("other", "elsewhere");
     rig.agent("fleet", "on-web", json!({ "boardRef": { "name": "web" } }));
@@ -107,7 +110,7 @@ async fn a_filter_accepts_uid_name_and_namespaced_name() {
 
 #[tokio::test(start_paused = true)]
 async fn pages_follow_each_other_without_a_gap() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     for n in 0..7 {
         rig.worker("fleet", &format!("a{n}"));
     }
@@ -131,7 +134,7 @@ async fn pages_follow_each_other_without_a_gap() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_is_shown_with_every_field_and_no_secret() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     let profile = json!({ "role": "SRE", "communicationStyle": "brief", "extra": { "team": "infra" } });
     let spec = json!({ "boardRef": { "name": "ops" }, "role": "Lead", "displayName": "Lead Agent",
         "identityProfile": profile, "heartbeat": { "interval": "10m" } });
@@ -185,7 +188,7 @@ async fn an_agent_is_shown_with_every_field_and_no_secret() {
 
 #[tokio::test(start_paused = true)]
 async fn the_heartbeat_of_a_suspended_agent_is_off_and_of_an_adopted_agent_is_the_gateways_own() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     let spec = |more: Value| {
         let mut spec = json!({ "boardRef": { "name": "ops" } });
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -208,23 +211,23 @@ async fn the_heartbeat_of_a_suspended_agent_is_off_and_of_an_adopted_agent_is_th
 
 #[tokio::test(start_paused = true)]
 async fn reviews_are_cached_for_ten_seconds_and_failures_are_not_cached() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     for _ in 0..5 {
         assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK);
     }
-    assert_eq!(*rig.access.review_counts.lock().unwrap(), (1, 1));
-    rig.access.users.lock().unwrap().remove(ADMIN);
+    assert_eq!(*rig.rbac.review_counts.lock().unwrap(), (1, 1));
+    rig.rbac.users.lock().unwrap().remove(ADMIN);
     tokio::time::advance(Duration::from_secs(10)).await;
-    *rig.access.failure.lock().unwrap() = Some(AccessError::Failed("away".into()));
+    *rig.rbac.failure.lock().unwrap() = Some(AccessError::Failed("away".into()));
     let down = rig.get(ADMIN, "/api/v1/agents").await;
     assert_eq!((down.status, &down.headers["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"5".parse().unwrap()));
-    *rig.access.failure.lock().unwrap() = None;
+    *rig.rbac.failure.lock().unwrap() = None;
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_partial_list_is_served_before_the_caches_are_synced() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.set_synced(false);
     let answer = rig.get(ADMIN, "/api/v1/agents").await;
     assert_eq!((answer.status, &answer.json["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("starting")));
@@ -232,9 +235,9 @@ async fn no_partial_list_is_served_before_the_caches_are_synced() {
 
 #[tokio::test(start_paused = true)]
 async fn without_the_right_to_review_the_answer_names_the_missing_rights() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     let message = "tokenreviews.authentication.k8s.io is forbidden".into();
-    *rig.access.failure.lock().unwrap() = Some(AccessError::Refused { code: 403, message });
+    *rig.rbac.failure.lock().unwrap() = Some(AccessError::Refused { code: 403, message });
     let answer = rig.get(ADMIN, "/api/v1/agents").await;
     assert_eq!(
         (answer.status, &answer.json["code"]),
@@ -246,8 +249,8 @@ async fn without_the_right_to_review_the_answer_names_the_missing_rights() {
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_is_not_watched_is_named_to_those_who_may_read_it() {
-    let rig = Rig::new();
-    rig.store.state().coverage.insert("third".into(), Coverage::NotWatched);
+    let namespaces = WatchedNamespaces::Only(["fleet".to_owned(), "other".to_owned()].into());
+    let rig = Rig::with(HttpTokens::LocalOnly, &namespaces).await;
     for path in ["agents", "boards", "gateways", "agents?is_mc_agent=false"] {
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("/api/v1/{path}{separator}namespace=third");
@@ -259,13 +262,15 @@ async fn a_namespace_that_is_not_watched_is_named_to_those_who_may_read_it() {
     let body = json!({ "gateway_id": "fleet/gw", "name": "a", "namespace": "third" });
     let answer = rig.call(ADMIN, "POST", "/api/v1/agents", Some(body)).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.json);
-    assert!(rig.store.state().agents.is_empty());
+    assert!(rig.cluster.agents().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn events_are_read_with_the_users_own_token() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.worker("fleet", "a");
+    let event = Event { warning: false, reason: "Woken".into(), action: "Wake", message: "the agent was woken".into() };
+    rig.watched.store.publish(EventTarget::Agent(&rig.stored("fleet", "a")), &event).await;
     let path = format!("/api/v1/agents/{}/events", rig.uid::<muster::api::Agent>("fleet", "a"));
     let events = rig.get(ADMIN, &path).await;
     assert_eq!((events.status, &events.json["items"][0]["reason"]), (StatusCode::OK, &json!("Woken")));
@@ -283,9 +288,9 @@ impl Dial for SingleGateway {
 
 #[tokio::test(start_paused = true)]
 async fn unmanaged_agents_are_listed_for_users_with_access_to_their_gateway() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     let simulator = Simulator::new(Profile::v2026_9_6().with_token("secret"));
-    let state = State::new(rig.store.clone());
+    let state = State::new(rig.watched.store.clone());
     let inventories = state.inventories.clone();
     let gateways =
         GatewayPool::new(Arc::new(SingleGateway(simulator)), Arc::new(()), mpsc::unbounded_channel().0, inventories);
@@ -301,8 +306,7 @@ async fn unmanaged_agents_are_listed_for_users_with_access_to_their_gateway() {
         resync: Duration::from_mins(10),
     });
     link.client().inventory().wait_for(Option::is_some).await.unwrap();
-    let people = PeopleApi::new(Arc::new(state), rig.access.clone(), Arc::clone(&rig.feed), Arc::clone(&rig.probes));
-    let router = people::router(Arc::new(people));
+    let router = people::router(Arc::new(rig::people(Arc::new(state), &rig.rbac, &rig.watched, &rig.probes)));
     let rig = Rig { router, ..rig };
     let found = rig.get(VIEWER, "/api/v1/agents?is_mc_agent=false").await;
     assert_eq!((found.status, found.json["total"].as_u64()), (StatusCode::OK, Some(1)), "{}", found.json);
@@ -310,7 +314,7 @@ async fn unmanaged_agents_are_listed_for_users_with_access_to_their_gateway() {
     assert_eq!((&item["id"], &item["is_mc_agent"], &item["status"]), (&json!("main"), &json!(false), &Value::Null));
     assert_eq!(item["gateway_id"], json!(rig.uid::<AgentGateway>("fleet", "gw")));
     assert_eq!(rig.get(VIEWER, "/api/v1/agents/main").await.json["is_mc_agent"], false);
-    rig.access.allow("stranger", &[Verb::List], &[ResourceKind::Agent], "fleet");
+    rig.rbac.allow("stranger", &[Verb::List], &[ResourceKind::Agent], "fleet");
     let refused = rig.get(STRANGER, "/api/v1/agents?is_mc_agent=false").await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     assert!(refused.message().contains("get agentgateways.muster.dev in any namespace"), "{}", refused.message());
@@ -318,8 +322,8 @@ async fn unmanaged_agents_are_listed_for_users_with_access_to_their_gateway() {
 
 #[tokio::test(start_paused = true)]
 async fn a_known_user_is_rate_limited_over_all_tokens_and_other_users_are_not() {
-    let rig = Rig::new();
-    rig.access.users.lock().unwrap().extend([("second-token", "admin")]);
+    let rig = Rig::new().await;
+    rig.rbac.users.lock().unwrap().extend([("second-token", "admin")]);
     let mut answered = 0;
     for n in 0..600 {
         let token = if n % 2 == 0 { ADMIN } else { "second-token" };
@@ -330,33 +334,33 @@ async fn a_known_user_is_rate_limited_over_all_tokens_and_other_users_are_not() 
     assert_eq!((limited.status, &limited.json["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("too_many_requests")));
     assert_eq!(rig.get(VIEWER, "/api/v1/agents").await.status, StatusCode::OK);
     tokio::time::advance(Duration::from_secs(11)).await;
-    let reviews = rig.access.review_counts.lock().unwrap().0;
+    let reviews = rig.rbac.review_counts.lock().unwrap().0;
     for _ in 0..600 {
         rig.get(ADMIN, "/api/v1/agents").await;
     }
-    assert_eq!(rig.access.review_counts.lock().unwrap().0, reviews + 1, "a limited user costs no review");
+    assert_eq!(rig.rbac.review_counts.lock().unwrap().0, reviews + 1, "a limited user costs no review");
 }
 
 #[tokio::test(start_paused = true)]
 async fn names_that_cannot_exist_are_neither_reviewed_nor_kept() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     rig.get(VIEWER, "/api/v1/agents?namespace=fleet").await;
-    let before = rig.access.review_counts.lock().unwrap().1;
+    let before = rig.rbac.review_counts.lock().unwrap().1;
     let answer = rig.get(VIEWER, &format!("/api/v1/agents?namespace={}", "n".repeat(64))).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert_eq!(rig.access.review_counts.lock().unwrap().1, before);
+    assert_eq!(rig.rbac.review_counts.lock().unwrap().1, before);
 }
 
 #[tokio::test(start_paused = true)]
 async fn unknown_tokens_are_rate_limited_before_a_token_review() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK);
     let mut last = StatusCode::OK;
     for n in 0..200 {
         last = rig.get(&format!("made-up-{n}"), "/api/v1/agents").await.status;
     }
     assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
-    let asked = rig.access.review_counts.lock().unwrap().0;
+    let asked = rig.rbac.review_counts.lock().unwrap().0;
     assert!(asked <= 62, "{asked}");
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK, "a known user is not limited");
     let early = rig.get(VIEWER, "/api/v1/agents").await;

@@ -1,4 +1,4 @@
-//! The HTTP API for people over Kubernetes in memory and simulated gateways, under a paused clock.
+//! The HTTP API for people over the embedded API and simulated gateways, under a paused clock.
 
 #![allow(
     clippy::panic,
@@ -7,13 +7,16 @@
     reason = "helpers outside of test functions fail a test by a panic too, and take JSON literals by value"
 )]
 
+#[path = "../controllers/answers.rs"]
+mod answers;
+#[path = "../controllers/cluster.rs"]
+#[allow(dead_code, reason = "this API needs a part of it")]
+mod cluster;
 mod contract;
 mod list;
-#[path = "../controllers/memory.rs"]
-#[allow(dead_code, reason = "this API needs a part of it")]
-mod memory;
-mod memory_rbac;
+mod rbac;
 mod rig;
 mod stream;
 mod transport;
+mod watched;
 mod write;

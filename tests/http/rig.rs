@@ -8,9 +8,9 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use muster::api::object_key::ObjectKey;
+use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::api::{Agent, AgentGateway, Board};
 use muster::http::api::AgentApi;
-use muster::http::change_feed::ChangeFeed;
 use muster::http::confidential::HttpTokens;
 use muster::http::origin::RequestOrigin;
 use muster::http::people::PeopleApi;
@@ -20,14 +20,15 @@ use muster::http::router;
 use muster::metrics::Metrics;
 use muster::state::State;
 use muster::state::authz::{ResourceKind, Verb};
-use muster::state::tokens::TokenTable;
+use muster::state::kube_authz::KubeAccess;
+use muster::state::kube_store::KubeStore;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::memory::{InMemory, MemoryStore};
-use crate::memory_rbac::MemoryRbac;
+use crate::cluster::{Cluster, Kind};
+use crate::rbac::Rbac;
+use crate::watched::Watched;
 
 /// A user with all permissions in all namespaces.
 pub(crate) const ADMIN: &str = "admin-token";
@@ -60,43 +61,41 @@ impl Answer {
 }
 
 pub(crate) struct Rig {
-    pub(crate) store: MemoryStore,
-    pub(crate) access: MemoryRbac,
-    pub(crate) feed: Arc<ChangeFeed>,
+    pub(crate) cluster: Cluster,
+    pub(crate) rbac: Rbac,
+    pub(crate) watched: Watched,
     pub(crate) probes: Arc<Probes>,
     pub(crate) router: Router,
-    pub(crate) tokens: Arc<TokenTable>,
 }
 
 impl Rig {
     /// In `fleet`: gateway `gw`, boards `ops` and `web`. In `other`: gateway `gw`, board `ops`.
-    pub(crate) fn new() -> Self {
-        Self::with(HttpTokens::LocalOnly)
+    pub(crate) async fn new() -> Self {
+        Self::with(HttpTokens::LocalOnly, &WatchedNamespaces::All).await
     }
 
-    pub(crate) fn with(http_tokens: HttpTokens) -> Self {
-        let store = MemoryStore::new();
-        let access = MemoryRbac::new(store.clone());
+    pub(crate) async fn with(http_tokens: HttpTokens, namespaces: &WatchedNamespaces) -> Self {
+        let cluster = Cluster::new();
+        let rbac = Rbac::new(cluster.api.clone());
         let named = [(ADMIN, "admin"), (VIEWER, "viewer"), (EDITOR, "editor"), (STRANGER, "stranger")];
-        access.users.lock().unwrap().extend(named);
-        access.allow("admin", &ALL, &KINDS, "*");
-        access.allow("viewer", &READ, &KINDS, "fleet");
-        access.allow("editor", &ALL, &KINDS, "fleet");
-        let feed = Arc::new(ChangeFeed::new("b007", CancellationToken::new()));
-        let state = Arc::new(State::new(store.clone()));
+        rbac.users.lock().unwrap().extend(named);
+        rbac.allow("admin", &ALL, &KINDS, "*");
+        rbac.allow("viewer", &READ, &KINDS, "fleet");
+        rbac.allow("editor", &ALL, &KINDS, "fleet");
+        let watched = Watched::start(&cluster, &rbac.client(), namespaces).await;
+        let state = Arc::new(State::new(watched.store.clone()));
         let metrics = Arc::new(Metrics::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics });
-        let people = PeopleApi::new(Arc::clone(&state), access.clone(), Arc::clone(&feed), Arc::clone(&probes));
-        let tokens = Arc::new(TokenTable::default());
+        let people = people(Arc::clone(&state), &rbac, &watched, &probes);
         let api = AgentApi {
             state,
-            tokens: Arc::clone(&tokens),
+            tokens: Arc::clone(&watched.tokens),
             limits: RateLimits::default(),
             due: mpsc::channel(1).0,
             probes: Arc::clone(&probes),
         };
         let router = router::router(Arc::new(api), Arc::new(people), http_tokens);
-        let rig = Self { store, access, feed, probes, router, tokens };
+        let rig = Self { cluster, rbac, watched, probes, router };
         for (namespace, boards) in [("fleet", &["ops", "web"][..]), ("other", &["ops"])] {
             rig.apply::<AgentGateway>(namespace, "gw", gateway());
             for board in boards {
@@ -106,18 +105,16 @@ impl Rig {
         rig
     }
 
-    pub(crate) fn apply<K: InMemory + serde::de::DeserializeOwned>(&self, namespace: &str, name: &str, spec: Value) {
-        let object = json!({
-            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "spec": spec,
-            "metadata": { "name": name, "namespace": namespace },
-        });
-        self.store.apply::<K>(serde_json::from_value(object).unwrap());
+    pub(crate) fn apply<K: Kind>(&self, namespace: &str, name: &str, spec: Value) {
+        self.cluster.apply::<K>(json!({ "metadata": { "name": name, "namespace": namespace }, "spec": spec }));
     }
 
-    /// Applies an Agent and updates the feed.
+    pub(crate) fn delete<K: Kind>(&self, namespace: &str, name: &str) {
+        self.cluster.delete::<K>(&ObjectKey::new(namespace, name));
+    }
+
     pub(crate) fn agent(&self, namespace: &str, name: &str, spec: Value) {
         self.apply::<Agent>(namespace, name, spec);
-        self.update_feed(namespace, name, false);
     }
 
     /// Applies a worker of the board `ops`.
@@ -126,33 +123,26 @@ impl Rig {
     }
 
     pub(crate) fn stored(&self, namespace: &str, name: &str) -> Agent {
-        self.store.state().agents[&ObjectKey::new(namespace, name)].clone()
+        self.cluster.get(&ObjectKey::new(namespace, name)).unwrap()
     }
 
-    pub(crate) fn uid<K: InMemory>(&self, namespace: &str, name: &str) -> String {
-        let mut state = self.store.state();
-        K::table(&mut state)[&ObjectKey::new(namespace, name)].meta().uid.clone().unwrap()
+    pub(crate) fn uid<K: Kind>(&self, namespace: &str, name: &str) -> String {
+        self.cluster.get::<K>(&ObjectKey::new(namespace, name)).unwrap().meta().uid.clone().unwrap()
     }
 
-    /// Sets the status of an Agent and updates the feed.
+    /// Sets the status of an Agent.
     pub(crate) fn status(&self, namespace: &str, name: &str, status: Value) {
         let status = serde_json::from_value(status).unwrap();
-        self.store.state().agents.get_mut(&ObjectKey::new(namespace, name)).unwrap().status = Some(status);
-        self.update_feed(namespace, name, false);
-    }
-
-    /// Updates the feed and the table of tokens as the watch does.
-    pub(crate) fn update_feed(&self, namespace: &str, name: &str, gone: bool) {
-        self.feed.update(&self.stored(namespace, name), gone);
-        self.tokens.update(&self.stored(namespace, name), gone);
+        self.cluster.edit::<Agent>(&ObjectKey::new(namespace, name), |agent| agent.status = Some(status));
     }
 
     pub(crate) fn set_synced(&self, synced: bool) {
         self.probes.synced.store(synced, Ordering::Relaxed);
     }
 
-    /// Sends a request by TLS.
+    /// Sends a request by TLS, after the watches brought all that was written.
     pub(crate) async fn send(&self, mut request: Request<Body>) -> Response {
+        self.watched.settle().await;
         let network = [192, 0, 2, 1].into();
         request.extensions_mut().insert(RequestOrigin { network, confidential: true });
         self.router.clone().oneshot(request).await.unwrap()
@@ -174,6 +164,17 @@ impl Rig {
     pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {
         self.call(token, "GET", path, None).await
     }
+}
+
+/// The API for people over this state.
+pub(crate) fn people(
+    state: Arc<State<KubeStore>>,
+    rbac: &Rbac,
+    watched: &Watched,
+    probes: &Arc<Probes>,
+) -> PeopleApi<KubeStore, KubeAccess> {
+    let access = KubeAccess::with(rbac.client(), rbac.client());
+    PeopleApi::new(state, access, Arc::clone(&watched.feed), Arc::clone(probes))
 }
 
 pub(crate) async fn answer(response: Response) -> Answer {

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
+use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::http::confidential::HttpTokens;
 use muster::http::origin::RequestOrigin;
 use serde_json::json;
@@ -23,7 +24,7 @@ async fn in_clear_text(rig: &Rig, path: &str) -> Response {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_without_tls_is_refused_before_its_review_and_the_refusal_names_the_flag() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     for path in ["/api/v1/agents", "/api/v1/agents/stream", "/api/v1/boards", "/api/v1/agents/x"] {
         let refused = answer(in_clear_text(&rig, path).await).await;
         assert_eq!((refused.status, &refused.json["code"]), (StatusCode::FORBIDDEN, &json!("tls_required")), "{path}");
@@ -31,18 +32,18 @@ async fn a_token_without_tls_is_refused_before_its_review_and_the_refusal_names_
             assert!(refused.message().contains(words), "{}", refused.message());
         }
     }
-    assert_eq!(*rig.access.review_counts.lock().unwrap(), (0, 0));
+    assert_eq!(*rig.rbac.review_counts.lock().unwrap(), (0, 0));
     let unknown_origin = Request::get("/api/v1/agents").header("authorization", format!("Bearer {ADMIN}"));
     let refused = rig.router.clone().oneshot(unknown_origin.body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN, "a request of unknown origin is not trusted");
-    let allowed = Rig::with(HttpTokens::Accepted);
+    let allowed = Rig::with(HttpTokens::Accepted, &WatchedNamespaces::All).await;
     assert_eq!(in_clear_text(&allowed, "/api/v1/agents").await.status(), StatusCode::OK);
     assert_eq!(in_clear_text(&allowed, "/").await.status(), StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_page_without_tls_leads_to_tls_before_a_person_types_a_token() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     for path in ["/", "/fleet/fleet.js"] {
         let response = in_clear_text(&rig, path).await;
         assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
@@ -53,14 +54,14 @@ async fn the_page_without_tls_leads_to_tls_before_a_person_types_a_token() {
 
 #[tokio::test(start_paused = true)]
 async fn the_agents_api_works_without_tls() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     let refused = answer(in_clear_text(&rig, "/api/v1/agent/healthz").await).await;
     assert_eq!((refused.status, &refused.json["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthorized")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_cache_keeps_an_answer_and_no_browser_guesses_its_type() {
-    let rig = Rig::new();
+    let rig = Rig::new().await;
     for (path, cache) in [
         ("/api/v1/agents", "no-store"),
         ("/api/v1/agents/unknown", "no-store"),

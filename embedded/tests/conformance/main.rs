@@ -15,7 +15,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use libtest_mimic::{Arguments, Failed, Trial};
-use muster_embedded::EmbeddedApi;
+use muster_embedded::{EmbeddedApi, Resources};
 use muster_harness::{ControlPlane, Failure, TestReport};
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -44,7 +44,7 @@ impl Apis {
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let definitions: Vec<CustomResourceDefinition> =
             DEFINITIONS.iter().map(|text| serde_saphyr::from_str(text)).collect::<Result<_, _>>()?;
-        let embedded = EmbeddedApi::in_memory(&definitions, Arc::new(Timestamp::now))?;
+        let embedded = EmbeddedApi::in_memory(Resources::new(&definitions)?, Arc::new(Timestamp::now))?;
         Ok((cluster, Self { real: Client::try_from(config)?, embedded: embedded.client() }))
     }
 
