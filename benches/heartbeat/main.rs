@@ -1,9 +1,28 @@
 //! The throughput of heartbeats beside a bare axum route with the same response. Prints figures and has no pass or fail.
+//!
+//! The statuses are written to the embedded API in the same process, and the cost of these writes is in the figures.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark that cannot begin has nothing to print")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a benchmark that cannot begin has nothing to print, and the cluster takes JSON literals by value"
+)]
 
+#[path = "../../tests/controllers/answers.rs"]
+mod answers;
+#[allow(dead_code, reason = "the benchmark needs a part of it")]
+#[path = "../../tests/controllers/cluster.rs"]
+mod cluster;
 mod load;
-mod store;
+#[allow(dead_code, reason = "the benchmark needs a part of it")]
+#[path = "../../tests/controllers/watch_faults.rs"]
+mod watch_faults;
+#[allow(dead_code, reason = "the benchmark needs a part of it")]
+#[path = "../../tests/http/watched.rs"]
+mod watched;
+#[allow(dead_code, reason = "the benchmark needs a part of it")]
+#[path = "../../tests/controllers/way.rs"]
+mod way;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +31,10 @@ use std::time::{Duration, Instant};
 
 use axum::routing::post;
 use axum::{Json, Router};
+use cluster::Cluster;
 use governor::Quota;
 use load::{Figures, load};
+use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::controllers::agent::heartbeat_writer;
 use muster::http::agents::router;
 use muster::http::api::AgentApi;
@@ -23,12 +44,12 @@ use muster::http::rate_limit::RateLimits;
 use muster::http::server::{Protocol, Server};
 use muster::metrics::Metrics;
 use muster::state::State;
-use muster::state::tokens::TokenTable;
 use serde_json::{Value, json};
-use store::BenchStore;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use watched::Watched;
+use way::Faults;
 
 const AGENTS: usize = 10_000;
 const CONNECTIONS: usize = 64;
@@ -40,7 +61,7 @@ const ROUND: Duration = Duration::from_secs(2);
 async fn main() {
     let (mut baseline, mut heartbeats) = (Figures::default(), Figures::default());
     let bare = serve_baseline().await;
-    let (api, store) = serve_heartbeats().await;
+    let (api, _watched, faults) = serve_heartbeats().await;
     let mut writing = Duration::ZERO;
     for _ in 0..ROUNDS {
         baseline.add(load(bare, "/api/v1/agent/heartbeat", ROUND).await);
@@ -62,7 +83,7 @@ async fn main() {
         heartbeats.percentile(50) / baseline.percentile(50),
         heartbeats.percentile(99) / baseline.percentile(99),
     );
-    println!("status writes/s {:.0}", load::per_second(store.writes(), writing));
+    println!("status writes/s {:.0}", load::per_second(faults.state().writes, writing));
 }
 
 /// A bare axum route with the same response, served by axum.
@@ -76,15 +97,19 @@ async fn serve_baseline() -> SocketAddr {
     address
 }
 
-/// The API as the operator serves it, with limits that the load does not reach.
-async fn serve_heartbeats() -> (SocketAddr, BenchStore) {
-    let agents: Vec<_> = (0..AGENTS).map(|n| serde_json::from_value(agent(n)).unwrap()).collect();
-    let tokens = Arc::new(TokenTable::default());
-    for agent in &agents {
-        tokens.update(agent, false);
+/// The API as the operator serves it, over the embedded API, with limits that the load does not reach.
+async fn serve_heartbeats() -> (SocketAddr, Watched, Faults) {
+    let (cluster, faults) = (Cluster::new(), Faults::default());
+    for n in 0..AGENTS {
+        cluster.put_raw(agent(n));
     }
-    let store = BenchStore::new(agents);
-    let state = Arc::new(State::new(store.clone()));
+    let client = way::client(&cluster.api, &faults);
+    let watched = Watched::start(&cluster, &client, &WatchedNamespaces::All).await;
+    let last = muster::hash::sha256_hex(token(AGENTS - 1));
+    while watched.tokens.agent(&last).is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (state, tokens) = (Arc::new(State::new(watched.store.clone())), Arc::clone(&watched.tokens));
     let (due, heard) = mpsc::channel(heartbeat_writer::BACKLOG);
     let (controller, mut queue) = mpsc::unbounded_channel();
     tokio::spawn(heartbeat_writer::run(Arc::clone(&state), heard, controller));
@@ -96,7 +121,7 @@ async fn serve_heartbeats() -> (SocketAddr, BenchStore) {
     let address = listener.local_addr().unwrap();
     let server = Server::api(listener, Protocol::Http, TrustedProxies::default());
     tokio::spawn(server.serve(router(Arc::new(api)), CancellationToken::new()));
-    (address, store)
+    (address, watched, faults)
 }
 
 fn token(n: usize) -> String {
@@ -117,7 +142,7 @@ fn agent(n: usize) -> Value {
         "apiVersion": "muster.dev/v1alpha1", "kind": "Agent",
         "metadata": {
             "name": format!("agent-{n:05}"), "namespace": "fleet", "uid": format!("uid-{n:05}"), "generation": 1,
-            "resourceVersion": "1"
+            "creationTimestamp": at
         },
         "spec": { "boardRef": { "name": "ops" } },
         "status": {
