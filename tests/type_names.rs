@@ -50,7 +50,7 @@ fn a_declaration_is_recognized_with_its_visibility() {
     assert_eq!(declared("pub struct Agent {"), Some("Agent"));
     assert_eq!(declared("    pub(crate) enum Step<'a> {"), Some("Step"));
     assert_eq!(declared("pub(super) type Rows = Vec<Row>;"), Some("Rows"));
-    assert_eq!(declared("pub trait Store: Send {"), Some("Store"));
+    assert_eq!(declared("pub trait Dial: Send {"), Some("Dial"));
     assert_eq!(declared("struct Private;"), None);
     assert_eq!(declared("    type Rejection = Failure;"), None);
     assert_eq!(declared("pub fn structure(x: u8) {}"), None);

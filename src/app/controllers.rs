@@ -20,7 +20,6 @@ use crate::http::probes::Probes;
 use crate::metrics::Metrics;
 use crate::state::Caches;
 use crate::state::cache::NeverSynced;
-use crate::state::kube_store::KubeStore;
 use crate::state::triggers::Queues;
 
 /// The receivers of the queues.
@@ -47,7 +46,7 @@ const MAX_PARENT_RECONCILES: usize = 64;
 
 /// The three controllers and their dependencies.
 pub(super) struct Controllers {
-    pub(super) ctx: Arc<Context<KubeStore>>,
+    pub(super) ctx: Arc<Context>,
     pub(super) caches: Caches,
     pub(super) probes: Arc<Probes>,
     pub(super) receivers: Receivers,
@@ -113,11 +112,7 @@ impl Controllers {
 
 /// Does a reconcile if the operator knows all objects of the object's namespace: an object that is not in its cache counts as absent. The
 /// API server may refuse the list of one kind, or bring one list later than another.
-async fn in_full_view(
-    ctx: &Context<KubeStore>,
-    meta: &ObjectMeta,
-    reconcile: impl Future<Output = Requeue>,
-) -> Requeue {
+async fn in_full_view(ctx: &Context, meta: &ObjectMeta, reconcile: impl Future<Output = Requeue>) -> Requeue {
     match ctx.state.store.coverage(meta.namespace.as_deref().unwrap_or_default()) {
         Coverage::Complete => reconcile.await,
         Coverage::NotWatched | Coverage::Refused => Requeue::retry(),

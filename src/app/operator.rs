@@ -72,7 +72,7 @@ impl fmt::Debug for Surroundings {
 #[derive(Debug)]
 pub struct Operator {
     /// The handles of the reconciles.
-    pub ctx: Arc<Context<KubeStore>>,
+    pub ctx: Arc<Context>,
     /// The HTTP API for agents and for people, and the fleet page.
     pub router: Router,
     /// The state of the probes, with the metrics.
@@ -150,11 +150,7 @@ impl Operator {
 }
 
 /// Updates what is derived from an Agent when the watch reports the Agent.
-fn on_agent(
-    ctx: Arc<Context<KubeStore>>,
-    tokens: Arc<TokenTable>,
-    change_feed: Arc<ChangeFeed>,
-) -> impl Fn(&Agent, bool) {
+fn on_agent(ctx: Arc<Context>, tokens: Arc<TokenTable>, change_feed: Arc<ChangeFeed>) -> impl Fn(&Agent, bool) {
     move |agent, deleted| {
         tokens.update(agent, deleted);
         change_feed.update(agent, deleted);
@@ -174,7 +170,7 @@ async fn follow_gateways(mut changes: UnboundedReceiver<GatewayChange>, triggers
 /// How often metrics of the gateways are updated, untaken places given on, and Secrets removed that are no longer recent.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
-async fn keep_house(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
+async fn keep_house(ctx: Arc<Context>, metrics: Arc<Metrics>) {
     let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
         tick.tick().await;

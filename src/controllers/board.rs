@@ -13,13 +13,12 @@ use crate::core::board::status::status;
 use crate::core::gateway_ref::agents_of_board;
 use crate::core::objects::Objects;
 use crate::core::requeue::Requeue;
-use crate::state::store::Store;
 
 /// The longest time until a Board is reconciled again. Changes of its Agents and of its AgentGateway trigger it.
 const RESYNC: Duration = Duration::from_mins(10);
 
 /// Writes the status of a Board if it changed.
-pub async fn reconcile<S: Store>(ctx: &Context<S>, board: &Board) -> Requeue {
+pub async fn reconcile(ctx: &Context, board: &Board) -> Requeue {
     if board.metadata.deletion_timestamp.is_some() {
         return Requeue::on_change();
     }

@@ -28,9 +28,9 @@ use crate::state::State;
 
 /// The handles of a reconcile.
 #[derive(Debug)]
-pub struct Context<S> {
+pub struct Context {
     /// The state that is shared with the HTTP API: objects, heartbeats, inventories.
-    pub state: Arc<State<S>>,
+    pub state: Arc<State>,
     /// The connections to gateways.
     pub gateways: GatewayPool,
     /// The directories of souls.
@@ -39,7 +39,7 @@ pub struct Context<S> {
     pub served_api: ServedApi,
 }
 
-impl<S> Context<S> {
+impl Context {
     /// Removes an Agent that no longer exists from memory.
     pub fn forget_agent(&self, agent: &Agent) {
         if let Some(uid) = &agent.metadata.uid {

@@ -12,7 +12,8 @@ use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use crate::controllers::Context;
 use crate::core::error::ReconcileError;
 use crate::core::{agent, gateway};
-use crate::state::store::{EventTarget, Store, StoreError};
+use crate::state::kube_store::KubeStore;
+use crate::state::store::{EventTarget, StoreError};
 
 /// The result of a status write.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl<K: Debug> Written<K> {
 }
 
 /// Writes the status of an Agent.
-pub(crate) async fn write_agent<S: Store>(ctx: &Context<S>, agent: &Agent, new: &AgentStatus) -> Written<Agent> {
+pub(crate) async fn write_agent(ctx: &Context, agent: &Agent, new: &AgentStatus) -> Written<Agent> {
     let (store, old) = (&ctx.state.store, agent.status.clone().unwrap_or_default());
     if old == *new {
         return Written::Unchanged;
@@ -59,7 +60,7 @@ pub(crate) async fn write_agent<S: Store>(ctx: &Context<S>, agent: &Agent, new: 
 }
 
 /// Writes the status of a Board.
-pub(crate) async fn write_board<S: Store>(ctx: &Context<S>, board: &Board, new: &BoardStatus) -> Written<Board> {
+pub(crate) async fn write_board(ctx: &Context, board: &Board, new: &BoardStatus) -> Written<Board> {
     if board.status.as_ref() == Some(new) {
         return Written::Unchanged;
     }
@@ -67,8 +68,8 @@ pub(crate) async fn write_board<S: Store>(ctx: &Context<S>, board: &Board, new: 
 }
 
 /// Writes the status of an AgentGateway. [`publish_gateway_events`] publishes its events.
-pub(crate) async fn write_gateway<S: Store>(
-    ctx: &Context<S>,
+pub(crate) async fn write_gateway(
+    ctx: &Context,
     gateway: &AgentGateway,
     new: &AgentGatewayStatus,
 ) -> Written<AgentGateway> {
@@ -79,11 +80,7 @@ pub(crate) async fn write_gateway<S: Store>(
 }
 
 /// Publishes the events of a changed AgentGateway status.
-pub(crate) async fn publish_gateway_events<S: Store>(
-    ctx: &Context<S>,
-    gateway: &AgentGateway,
-    new: &AgentGatewayStatus,
-) {
+pub(crate) async fn publish_gateway_events(ctx: &Context, gateway: &AgentGateway, new: &AgentGatewayStatus) {
     let old = gateway.status.clone().unwrap_or_default();
     for event in gateway::events::of_change(&old, new) {
         ctx.state.store.publish(EventTarget::Gateway(gateway), &event).await;
@@ -94,7 +91,7 @@ pub(crate) async fn publish_gateway_events<S: Store>(
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub(crate) async fn remove_binding<S: Store>(store: &S, agent: &Agent) -> Result<Arc<Agent>, ReconcileError> {
+pub(crate) async fn remove_binding(store: &KubeStore, agent: &Agent) -> Result<Arc<Agent>, ReconcileError> {
     let status = AgentStatus { binding: None, ..agent.status.clone().unwrap_or_default() };
     Ok(store.replace_agent_status(agent, &status).await?)
 }

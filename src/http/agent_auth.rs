@@ -14,7 +14,7 @@ use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, ConditionType};
 use crate::core::agent::token::acceptance::{self, TokenAcceptance};
-use crate::state::store::Store;
+use crate::core::objects::Objects;
 
 /// The agent that sent a request.
 ///
@@ -27,10 +27,10 @@ pub struct AgentCaller {
     pub agent: Arc<Agent>,
 }
 
-impl<S: Store> FromRequestParts<Arc<AgentApi<S>>> for AgentCaller {
+impl FromRequestParts<Arc<AgentApi>> for AgentCaller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<AgentApi<S>>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<AgentApi>) -> Result<Self, ApiError> {
         let accepted = match authenticate(api, &parts.headers) {
             Ok(accepted) => accepted,
             Err(_) if !api.probes.synced.load(Ordering::Relaxed) => return Err(starting()),
@@ -60,7 +60,7 @@ struct AcceptedToken {
     first_use: Option<String>,
 }
 
-fn authenticate<S: Store>(api: &AgentApi<S>, headers: &HeaderMap) -> Result<AcceptedToken, ApiError> {
+fn authenticate(api: &AgentApi, headers: &HeaderMap) -> Result<AcceptedToken, ApiError> {
     let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
     let token = token(headers)
         .ok_or_else(|| unauthorized("send your token in the header X-Agent-Token, or as Authorization: Bearer"))?;

@@ -19,7 +19,6 @@ use crate::api::Agent;
 use crate::api::agent::CheckIn;
 use crate::api::object_key::ObjectKey;
 use crate::state::heartbeats::HeartbeatReport;
-use crate::state::store::Store;
 
 /// The maximum length of a body, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -27,11 +26,11 @@ const MAX_BODY_BYTES: usize = 16 * 1024;
 const MAX_TASK_ID_CHARS: usize = 256;
 
 /// The routes of the API for agents.
-pub fn router<S: Store>(api: Arc<AgentApi<S>>) -> Router {
+pub fn router(api: Arc<AgentApi>) -> Router {
     Router::new()
-        .route("/api/v1/agents/{id}/heartbeat", post(heartbeat_by_id::<S>))
-        .route("/api/v1/agent/heartbeat", post(heartbeat::<S>))
-        .route("/api/v1/agent/healthz", get(healthz::<S>))
+        .route("/api/v1/agents/{id}/heartbeat", post(heartbeat_by_id))
+        .route("/api/v1/agent/heartbeat", post(heartbeat))
+        .route("/api/v1/agent/healthz", get(healthz))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -67,8 +66,8 @@ struct HeartbeatResponse {
 
 // The caller is the first extractor, so that a request without a token gets no other answer than 401.
 
-async fn heartbeat_by_id<S: Store>(
-    State(api): State<Arc<AgentApi<S>>>,
+async fn heartbeat_by_id(
+    State(api): State<Arc<AgentApi>>,
     caller: AgentCaller,
     id: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
@@ -80,15 +79,15 @@ async fn heartbeat_by_id<S: Store>(
     check_in(&api, &caller.agent, body).await
 }
 
-async fn heartbeat<S: Store>(
-    State(api): State<Arc<AgentApi<S>>>,
+async fn heartbeat(
+    State(api): State<Arc<AgentApi>>,
     caller: AgentCaller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<HeartbeatResponse>, ApiError> {
     check_in(&api, &caller.agent, body).await
 }
 
-async fn healthz<S: Store>(State(api): State<Arc<AgentApi<S>>>, caller: AgentCaller) -> Json<HeartbeatResponse> {
+async fn healthz(State(api): State<Arc<AgentApi>>, caller: AgentCaller) -> Json<HeartbeatResponse> {
     let due = api.state.heartbeats.touch(&caller.agent, api.state.store.now());
     respond(&api, &caller.agent, due).await
 }
@@ -99,8 +98,8 @@ fn wrong_id() -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, "wrong_agent", message)
 }
 
-async fn check_in<S: Store>(
-    api: &AgentApi<S>,
+async fn check_in(
+    api: &AgentApi,
     agent: &Agent,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<HeartbeatResponse>, ApiError> {
@@ -110,7 +109,7 @@ async fn check_in<S: Store>(
 }
 
 /// Answers a call, and requests a write of the agent's status if it is `due`.
-async fn respond<S: Store>(api: &AgentApi<S>, agent: &Agent, due: bool) -> Json<HeartbeatResponse> {
+async fn respond(api: &AgentApi, agent: &Agent, due: bool) -> Json<HeartbeatResponse> {
     api.probes.metrics.count_heartbeat();
     if due {
         // The receiver is open until the operator stops.

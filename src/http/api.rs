@@ -12,9 +12,9 @@ use crate::state::tokens::TokenTable;
 
 /// The state of the handlers of the API for agents.
 #[derive(Debug)]
-pub struct AgentApi<S> {
+pub struct AgentApi {
     /// The state that the controllers and the HTTP API share.
-    pub state: Arc<state::State<S>>,
+    pub state: Arc<state::State>,
     /// The hashes of the agents' tokens.
     pub tokens: Arc<TokenTable>,
     /// The rate limits of callers.

@@ -12,7 +12,8 @@ use crate::core::agent::binding::Binding;
 use crate::core::agent::claim::uid_in;
 use crate::core::gateway::census::Unmanaged;
 use crate::core::gateway_ref::gateway_of_board;
-use crate::state::store::Store;
+use crate::core::objects::Objects;
+use crate::state::kube_store::KubeStore;
 
 /// An agent. A field without a value is null and is not left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -179,7 +180,7 @@ impl Entry {
     }
 
     /// The item with the names and uids of the references.
-    pub fn resolve<S: Store>(&self, store: &S) -> Item {
+    pub fn resolve(&self, store: &KubeStore) -> Item {
         let mut item = self.item.clone();
         let board = self.board.as_ref().and_then(|key| store.board(key));
         let through_board = board.as_ref().map(|board| gateway_of_board(board));
@@ -212,7 +213,7 @@ fn board_name(board: &Board) -> &String {
 
 impl Item {
     /// The item of an agent without an Agent resource.
-    pub fn unmanaged<S: Store>(agent: &Unmanaged, store: &S) -> Self {
+    pub fn unmanaged(agent: &Unmanaged, store: &KubeStore) -> Self {
         Self {
             id: agent.id.clone(),
             name: agent.name.clone().unwrap_or_else(|| agent.id.clone()),
@@ -285,7 +286,7 @@ pub struct BoardItem {
 
 impl BoardItem {
     /// The item of a Board.
-    pub fn of<S: Store>(board: &Board, store: &S) -> Self {
+    pub fn of(board: &Board, store: &KubeStore) -> Self {
         let status = board.status.clone().unwrap_or_default();
         let gateway = gateway_of_board(board);
         Self {

@@ -11,19 +11,13 @@ use super::api::AgentApi;
 use super::confidential::{self, HttpTokens};
 use super::people::{self, PeopleApi};
 use super::{agents, ui};
-use crate::state::authz::Access;
-use crate::state::store::Store;
 
 /// The APIs for agents and for people, and the fleet page.
 ///
 /// # Guarantees
 /// A request of a person without TLS is refused or redirected, as `tokens` says. No cache keeps an answer of the APIs, and no browser
 /// guesses its type.
-pub fn router<S: Store, A: Access>(
-    agents: Arc<AgentApi<S>>,
-    people: Arc<PeopleApi<S, A>>,
-    tokens: HttpTokens,
-) -> Router {
+pub fn router(agents: Arc<AgentApi>, people: Arc<PeopleApi>, tokens: HttpTokens) -> Router {
     let people = people::router(people).layer(from_fn_with_state(tokens, confidential::refuse));
     let page = ui::router().layer(from_fn_with_state(tokens, confidential::redirect));
     agents::router(agents).merge(people).layer(map_response(uncached)).merge(page)

@@ -1,13 +1,9 @@
-//! The Kubernetes access of the HTTP API for people: authentication, authorization, and writes with a person's token.
+//! The arguments, the answers and the errors of the Kubernetes access of people (`kube_authz`).
 
 use std::collections::BTreeMap;
-use std::future::Future;
 
 use jiff::Timestamp;
-use secrecy::SecretString;
-use serde_json::Value;
 
-use crate::api::Agent;
 use crate::api::object_key::ObjectKey;
 
 /// A user in Kubernetes.
@@ -145,48 +141,4 @@ pub struct RecordedEvent {
     pub count: i32,
     /// When the event last occurred.
     pub last_seen: Option<Timestamp>,
-}
-
-/// The Kubernetes access of the HTTP API for people.
-///
-/// # Guarantees
-/// A method with a token uses only this token for its request. Kubernetes therefore decides whether the request is allowed,
-/// and its audit log names the person.
-pub trait Access: Send + Sync + 'static {
-    /// The owner of a token; `None` if Kubernetes does not know the token. `seen_before`: Kubernetes knew the token earlier, and
-    /// the request does not wait behind requests for new tokens.
-    fn identify(
-        &self,
-        token: &SecretString,
-        seen_before: bool,
-    ) -> impl Future<Output = Result<Option<User>, AccessError>> + Send;
-    /// Whether a user has a permission.
-    fn allowed(&self, user: &User, permission: &Permission) -> impl Future<Output = Result<bool, AccessError>> + Send;
-    /// Creates an Agent.
-    fn create_agent(
-        &self,
-        token: &SecretString,
-        agent: &Agent,
-    ) -> impl Future<Output = Result<Agent, AccessError>> + Send;
-    /// Applies a JSON merge patch to an object and returns the patched object.
-    fn patch(
-        &self,
-        token: &SecretString,
-        object: (ResourceKind, &ObjectKey),
-        patch: &Value,
-    ) -> impl Future<Output = Result<Value, AccessError>> + Send;
-    /// Deletes the Agent `key` if it has the uid `uid`.
-    fn delete_agent(
-        &self,
-        token: &SecretString,
-        key: &ObjectKey,
-        uid: &str,
-    ) -> impl Future<Output = Result<(), AccessError>> + Send;
-    /// The events in a namespace about the object with the uid `uid`, newest first.
-    fn events(
-        &self,
-        token: &SecretString,
-        namespace: &str,
-        uid: &str,
-    ) -> impl Future<Output = Result<Vec<RecordedEvent>, AccessError>> + Send;
 }

@@ -1,4 +1,4 @@
-//! The Kubernetes access of the HTTP API for people, on a real API server.
+//! The Kubernetes access of the HTTP API for people: authentication, authorization, and writes with a person's token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::authz::{Access, AccessError, Permission, RecordedEvent, ResourceKind, User};
+use super::authz::{AccessError, Permission, RecordedEvent, ResourceKind, User};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board, keys};
 
@@ -30,9 +30,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// The maximum number of events that are read for one object.
 const MAX_EVENTS: u32 = 500;
 
-/// A real API server.
+/// The Kubernetes access of the HTTP API for people.
 ///
 /// # Guarantees
+/// A method with a token uses only this token for its request. Kubernetes therefore decides whether the request is allowed, and its audit log
+/// names the person.
+///
 /// The operator's account is used only for reviews. Requests for people carry no credential of the operator. A token is not
 /// kept longer than its request.
 #[derive(Clone)]
@@ -149,8 +152,10 @@ fn recorded_event(event: Event) -> RecordedEvent {
     }
 }
 
-impl Access for KubeAccess {
-    async fn identify(&self, token: &SecretString, seen_before: bool) -> Result<Option<User>, AccessError> {
+impl KubeAccess {
+    /// The owner of a token; `None` if Kubernetes does not know the token. `seen_before`: Kubernetes knew the token earlier, and
+    /// the request does not wait behind requests for new tokens.
+    pub async fn identify(&self, token: &SecretString, seen_before: bool) -> Result<Option<User>, AccessError> {
         let spec = TokenReviewSpec { token: token.expose_secret().to_owned(), audiences: None };
         let review = TokenReview { spec, ..TokenReview::default() };
         let api: Api<TokenReview> = Api::all(self.operator.clone());
@@ -168,7 +173,8 @@ impl Access for KubeAccess {
         }))
     }
 
-    async fn allowed(&self, user: &User, permission: &Permission) -> Result<bool, AccessError> {
+    /// Whether a user has a permission.
+    pub async fn allowed(&self, user: &User, permission: &Permission) -> Result<bool, AccessError> {
         let attributes = ResourceAttributes {
             group: Some(keys::GROUP.into()),
             resource: Some(permission.kind.resource().into()),
@@ -191,13 +197,15 @@ impl Access for KubeAccess {
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
-    async fn create_agent(&self, token: &SecretString, agent: &Agent) -> Result<Agent, AccessError> {
+    /// Creates an Agent.
+    pub async fn create_agent(&self, token: &SecretString, agent: &Agent) -> Result<Agent, AccessError> {
         let api: Api<Agent> = Api::namespaced(self.client_of(token)?, &ObjectKey::of(&agent.metadata).namespace);
         let params = PostParams { field_manager: Some(keys::PEOPLE_FIELD_MANAGER.into()), ..PostParams::default() };
         self.send(api.create(&params, agent)).await
     }
 
-    async fn patch(
+    /// Applies a JSON merge patch to an object and returns the patched object.
+    pub async fn patch(
         &self,
         token: &SecretString,
         (kind, key): (ResourceKind, &ObjectKey),
@@ -210,14 +218,16 @@ impl Access for KubeAccess {
         serde_json::to_value(object).map_err(|e| AccessError::Failed(e.to_string()))
     }
 
-    async fn delete_agent(&self, token: &SecretString, key: &ObjectKey, uid: &str) -> Result<(), AccessError> {
+    /// Deletes the Agent `key` if it has the uid `uid`.
+    pub async fn delete_agent(&self, token: &SecretString, key: &ObjectKey, uid: &str) -> Result<(), AccessError> {
         let api: Api<Agent> = Api::namespaced(self.client_of(token)?, &key.namespace);
         let only = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
         let params = DeleteParams::background().preconditions(only);
         self.send(api.delete(&key.name, &params)).await.map(|_| ())
     }
 
-    async fn events(
+    /// The events in a namespace about the object with the uid `uid`, newest first.
+    pub async fn events(
         &self,
         token: &SecretString,
         namespace: &str,

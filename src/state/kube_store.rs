@@ -1,4 +1,4 @@
-//! The reads and writes of Kubernetes that the reconcilers use, on a real API server.
+//! The reads and writes of Kubernetes that the reconcilers use.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,8 +14,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use super::cache::Cache;
+use super::caches::Caches;
 use super::event_recorder::EventRecorder;
-use super::store::{BoundAgents, Denial, EventTarget, MetadataChange, Store, StoreError};
+use super::scope::of_scope;
+use super::store::{BoundAgents, Denial, EventTarget, MetadataChange, StoreError};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::names::is_object_name;
 use crate::api::object_key::ObjectKey;
@@ -26,8 +29,6 @@ use crate::core::agent::templates::ConfigMapContent;
 use crate::core::event;
 use crate::core::index::Indexed;
 use crate::core::objects::{AgentIndex, BoardIndex, Coverage, GatewayIndex, Objects};
-use crate::state::cache::Cache;
-use crate::state::{Caches, watch};
 
 /// The maximum number of open reads of the operator at the API server, without watches.
 const MAX_READS: usize = 16;
@@ -40,7 +41,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Tells the time of the day.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The API server of a client.
+/// The reads and writes of Kubernetes, by one client.
+///
+/// # Guarantees
+/// Reads of Agents, Boards and AgentGateways come from a cache, except [`Self::fresh_agent`] and [`Self::bound_agents`]. Reads of Secrets,
+/// ConfigMaps and namespaces by name come from the API server. A Secret or a ConfigMap with an invalid name counts as absent, so that no name
+/// becomes part of another API path. A write applies only to the resource version that was read, and returns the written object.
 #[derive(Clone)]
 pub struct KubeStore {
     client: Client,
@@ -192,14 +198,16 @@ impl Objects for KubeStore {
     }
 }
 
-impl Store for KubeStore {
-    fn now(&self) -> Timestamp {
+impl KubeStore {
+    /// The current time.
+    pub fn now(&self) -> Timestamp {
         // Kubernetes keeps whole seconds.
         let now = (self.clock)();
         Timestamp::from_second(now.as_second()).unwrap_or(now)
     }
 
-    fn namespaces(&self) -> BTreeSet<String> {
+    /// The namespaces with a readable Agent, Board or AgentGateway.
+    pub fn namespaces(&self) -> BTreeSet<String> {
         let Caches { agents, boards, gateways } = &self.caches;
         let mut found = BTreeSet::new();
         agents.namespaces(&mut found);
@@ -208,19 +216,22 @@ impl Store for KubeStore {
         found
     }
 
-    async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Arc<Agent>>, StoreError> {
+    /// An Agent from the API server, not from the cache.
+    pub async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Arc<Agent>>, StoreError> {
         let found = self.read(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.map(without_managed_fields).map(Arc::new))
     }
 
-    async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
+    /// A Secret by name.
+    pub async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
         self.read(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
     }
 
-    async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMapContent>, StoreError> {
+    /// The content of a ConfigMap by name.
+    pub async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMapContent>, StoreError> {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
@@ -231,12 +242,14 @@ impl Store for KubeStore {
         }))
     }
 
-    async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
+    /// The metadata of a namespace.
+    pub async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
         let found = self.read(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
         Ok(found.map(|namespace| namespace.metadata))
     }
 
-    async fn bound_agents(&self, gateway: &ObjectKey) -> Result<BoundAgents, StoreError> {
+    /// The Agents with a binding to this gateway, from the API server and not from the cache.
+    pub async fn bound_agents(&self, gateway: &ObjectKey) -> Result<BoundAgents, StoreError> {
         let bound = |guard: &&DeserializeGuard<Agent>| match &guard.0 {
             Ok(agent) => Binding::of(agent).is_some_and(|b| b.gateway == *gateway),
             // An unreadable Agent may be bound. It counts, so that cleanup keeps the credentials.
@@ -244,7 +257,7 @@ impl Store for KubeStore {
         };
         let mut found = BoundAgents::default();
         for namespace in self.namespaces.watches() {
-            let api: Api<DeserializeGuard<Agent>> = watch::of_scope(&self.client, namespace.as_deref());
+            let api: Api<DeserializeGuard<Agent>> = of_scope(&self.client, namespace.as_deref());
             match (self.read(api.list(&ListParams::default())).await, namespace) {
                 (Ok(agents), _) => found.count += agents.items.iter().filter(bound).count(),
                 (Err(StoreError::Denied { denial: Denial::Rights, .. }), Some(namespace)) => {
@@ -256,17 +269,20 @@ impl Store for KubeStore {
         Ok(found)
     }
 
-    async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
+    /// Creates a Secret.
+    pub async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let namespace = secret.namespace().unwrap_or_default();
         self.write(self.api::<Secret>(&namespace).create(&post_params(), secret)).await
     }
 
-    async fn replace_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
+    /// Replaces the version of a Secret that was read.
+    pub async fn replace_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let ObjectKey { namespace, name } = ObjectKey::of(&secret.metadata);
         self.write(self.api::<Secret>(&namespace).replace(&name, &post_params(), secret)).await
     }
 
-    async fn delete_secret(&self, secret: &Secret) -> Result<(), StoreError> {
+    /// Deletes the version of a Secret that was read. A Secret that does not exist is no error.
+    pub async fn delete_secret(&self, secret: &Secret) -> Result<(), StoreError> {
         let ObjectKey { namespace, name } = ObjectKey::of(&secret.metadata);
         let only = Preconditions { uid: secret.uid(), resource_version: secret.resource_version() };
         let params = DeleteParams::default().preconditions(only);
@@ -276,11 +292,13 @@ impl Store for KubeStore {
         }
     }
 
-    async fn patch_agent_metadata(&self, agent: &Agent, change: &MetadataChange) -> Result<Arc<Agent>, StoreError> {
+    /// Changes the finalizers of an Agent, and its annotation with the agent's id.
+    pub async fn patch_agent_metadata(&self, agent: &Agent, change: &MetadataChange) -> Result<Arc<Agent>, StoreError> {
         Ok(noted(&self.caches.agents, self.patch_metadata(agent, change).await?))
     }
 
-    async fn patch_gateway_metadata(
+    /// Changes the finalizers of an AgentGateway.
+    pub async fn patch_gateway_metadata(
         &self,
         gateway: &AgentGateway,
         change: &MetadataChange,
@@ -288,17 +306,20 @@ impl Store for KubeStore {
         Ok(noted(&self.caches.gateways, self.patch_metadata(gateway, change).await?))
     }
 
-    async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {
+    /// Replaces the status of an Agent.
+    pub async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {
         let written = self.replace_status(&Agent { status: Some(status.clone()), ..agent.clone() }).await?;
         Ok(noted(&self.caches.agents, written))
     }
 
-    async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Arc<Board>, StoreError> {
+    /// Replaces the status of a Board.
+    pub async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Arc<Board>, StoreError> {
         let written = self.replace_status(&Board { status: Some(status.clone()), ..board.clone() }).await?;
         Ok(noted(&self.caches.boards, written))
     }
 
-    async fn replace_gateway_status(
+    /// Replaces the status of an AgentGateway.
+    pub async fn replace_gateway_status(
         &self,
         gateway: &AgentGateway,
         status: &AgentGatewayStatus,
@@ -307,7 +328,8 @@ impl Store for KubeStore {
         Ok(noted(&self.caches.gateways, written))
     }
 
-    async fn publish(&self, target: EventTarget<'_>, event: &event::Event) {
+    /// Publishes an event, which `kubectl describe` shows. Best effort: a refused event is no error.
+    pub async fn publish(&self, target: EventTarget<'_>, event: &event::Event) {
         let reference: ObjectReference = match target {
             EventTarget::Agent(agent) => agent.object_ref(&()),
             EventTarget::Board(board) => board.object_ref(&()),

@@ -1,4 +1,4 @@
-//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `guarded`, `watch`, `watch_retries`), the reads
+//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `caches`, `guarded`, `watch`, `scope`, `watch_retries`), the reads
 //! and writes of Kubernetes (`store`, `kube_store`, `event_recorder`), the objects to reconcile after a change (`triggers`, `changes`), the reports of agents
 //! (`heartbeats`), the inventories of gateways (`inventories`, `unmanaged`), the token hashes (`tokens`), the token Secrets of a moment ago (`recent_secrets`), and the access
 //! control (`authz`, `kube_authz`).
@@ -7,6 +7,7 @@
 
 pub mod authz;
 pub mod cache;
+mod caches;
 pub mod changes;
 mod event_recorder;
 pub mod guarded;
@@ -15,6 +16,7 @@ pub mod inventories;
 pub mod kube_authz;
 pub mod kube_store;
 pub mod recent_secrets;
+mod scope;
 pub mod store;
 pub mod tokens;
 pub mod triggers;
@@ -23,35 +25,15 @@ pub mod unreadable;
 pub mod watch;
 mod watch_retries;
 
-use cache::Cache;
+pub use caches::Caches;
 
-use crate::api::{Agent, AgentGateway, Board};
-
-/// The caches of the three kinds.
-#[derive(Clone, Debug)]
-pub struct Caches {
-    /// Agents.
-    pub agents: Cache<Agent>,
-    /// Boards.
-    pub boards: Cache<Board>,
-    /// AgentGateways.
-    pub gateways: Cache<AgentGateway>,
-}
-
-impl Caches {
-    /// Whether the caches had all objects of a namespace.
-    #[must_use]
-    pub fn are_complete(&self, namespace: &str) -> bool {
-        let Self { agents, boards, gateways } = self;
-        agents.is_complete(namespace) && boards.is_complete(namespace) && gateways.is_complete(namespace)
-    }
-}
+use self::kube_store::KubeStore;
 
 /// The state that the controllers and the HTTP API share.
 #[derive(Debug)]
-pub struct State<S> {
+pub struct State {
     /// Reads and writes of Kubernetes objects.
-    pub store: S,
+    pub store: KubeStore,
     /// Recent reports of agents.
     pub heartbeats: heartbeats::Heartbeats,
     /// The inventories of connected gateways.
@@ -60,10 +42,10 @@ pub struct State<S> {
     pub recent_secrets: recent_secrets::RecentSecrets,
 }
 
-impl<S> State<S> {
+impl State {
     /// The state with this store and without reports.
     #[must_use]
-    pub fn new(store: S) -> Self {
+    pub fn new(store: KubeStore) -> Self {
         Self {
             store,
             heartbeats: heartbeats::Heartbeats::default(),

@@ -1,21 +1,11 @@
-//! The reads and writes of Kubernetes that the reconcilers use.
+//! The arguments, the answers and the errors of the reads and writes of Kubernetes (`kube_store`).
 
-use std::collections::BTreeSet;
-use std::future::Future;
-use std::sync::Arc;
-
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
-use crate::api::agent::{Agent, AgentStatus};
-use crate::api::object_key::ObjectKey;
-use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, Reason, keys};
-use crate::core::agent::templates::ConfigMapContent;
+use crate::api::agent::Agent;
+use crate::api::{AgentGateway, Board, Reason, keys};
 use crate::core::error::{CONFLICT, ReconcileError};
-use crate::core::event::Event;
-use crate::core::objects::Objects;
 
 /// Why a request to Kubernetes failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -188,74 +178,6 @@ pub enum EventTarget<'a> {
         /// The metadata of the object.
         metadata: &'a ObjectMeta,
     },
-}
-
-/// The Kubernetes access of the reconcilers.
-///
-/// # Guarantees
-/// Reads of Agents, Boards and AgentGateways come from a cache, except [`Store::fresh_agent`] and
-/// [`Store::bound_agents`]. Reads of Secrets, ConfigMaps and namespaces by name come from the API server. A Secret or a
-/// ConfigMap with an invalid name counts as absent, so that no name becomes part of another API path. A write applies only to
-/// the resource version that was read, and returns the written object.
-pub trait Store: Objects + Send + Sync + 'static {
-    /// The current time.
-    fn now(&self) -> Timestamp;
-
-    /// The namespaces with a readable Agent, Board or AgentGateway.
-    fn namespaces(&self) -> BTreeSet<String>;
-
-    /// An Agent from the API server, not from the cache.
-    fn fresh_agent(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<Arc<Agent>>, StoreError>> + Send;
-    /// A Secret by name.
-    fn secret(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send;
-    /// The content of a ConfigMap by name.
-    fn config_map(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<ConfigMapContent>, StoreError>> + Send;
-    /// The metadata of a namespace.
-    fn namespace(&self, name: &str) -> impl Future<Output = Result<Option<ObjectMeta>, StoreError>> + Send;
-    /// The Agents with a binding to this gateway, from the API server and not from the cache.
-    fn bound_agents(&self, gateway: &ObjectKey) -> impl Future<Output = Result<BoundAgents, StoreError>> + Send;
-
-    /// Creates a Secret.
-    fn create_secret(&self, secret: &Secret) -> impl Future<Output = Result<Secret, StoreError>> + Send;
-    /// Replaces the version of a Secret that was read.
-    fn replace_secret(&self, secret: &Secret) -> impl Future<Output = Result<Secret, StoreError>> + Send;
-    /// Deletes the version of a Secret that was read. A Secret that does not exist is no error.
-    fn delete_secret(&self, secret: &Secret) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Changes the finalizers of an Agent, and its annotation with the agent's id.
-    fn patch_agent_metadata(
-        &self,
-        agent: &Agent,
-        change: &MetadataChange,
-    ) -> impl Future<Output = Result<Arc<Agent>, StoreError>> + Send;
-    /// Changes the finalizers of an AgentGateway.
-    fn patch_gateway_metadata(
-        &self,
-        gateway: &AgentGateway,
-        change: &MetadataChange,
-    ) -> impl Future<Output = Result<Arc<AgentGateway>, StoreError>> + Send;
-
-    /// Replaces the status of an Agent.
-    fn replace_agent_status(
-        &self,
-        agent: &Agent,
-        status: &AgentStatus,
-    ) -> impl Future<Output = Result<Arc<Agent>, StoreError>> + Send;
-    /// Replaces the status of a Board.
-    fn replace_board_status(
-        &self,
-        board: &Board,
-        status: &BoardStatus,
-    ) -> impl Future<Output = Result<Arc<Board>, StoreError>> + Send;
-    /// Replaces the status of an AgentGateway.
-    fn replace_gateway_status(
-        &self,
-        gateway: &AgentGateway,
-        status: &AgentGatewayStatus,
-    ) -> impl Future<Output = Result<Arc<AgentGateway>, StoreError>> + Send;
-
-    /// Publishes an event, which `kubectl describe` shows. Best effort: a refused event is no error.
-    fn publish(&self, target: EventTarget<'_>, event: &Event) -> impl Future<Output = ()> + Send;
 }
 
 #[cfg(test)]

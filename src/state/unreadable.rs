@@ -5,7 +5,8 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::guarded::Unreadable;
-use super::store::{EventTarget, Store};
+use super::kube_store::KubeStore;
+use super::store::EventTarget;
 use crate::api::object_key::ObjectKey;
 use crate::core::event::Event;
 
@@ -48,7 +49,7 @@ impl UnreadableReports {
 
 impl UnreadableEvents {
     /// Publishes the reports, one after the other. Ends with the last sender.
-    pub async fn publish<S: Store>(mut self, store: &S) {
+    pub async fn publish(mut self, store: &KubeStore) {
         while let Some(Report { kind, metadata, event }) = self.0.recv().await {
             store.publish(EventTarget::Unreadable { kind, metadata: &metadata }, &event).await;
         }

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::cache::{CacheChange, CacheWriter};
 use super::guarded::Guarded;
+use super::scope::of_scope;
 use super::triggers::Triggers;
 use super::unreadable::UnreadableReports;
 use super::watch_retries::{WatchName, is_refused, retried};
@@ -47,17 +48,6 @@ where
         });
         changes.flat_map(futures::stream::iter).boxed()
     }))
-}
-
-/// The objects of one namespace, or of all namespaces.
-pub(super) fn of_scope<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(
-    client: &Client,
-    namespace: Option<&str>,
-) -> Api<K> {
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
 }
 
 /// Handles the changes of Agents. `on_agent` gets each Agent and whether it was deleted.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use muster::api::object_key::ObjectKey;
 use muster::controllers::agent::heartbeat_writer::{self, HeartbeatOutcome, process};
-use muster::state::store::Store;
 use serde_json::json;
 use tokio::sync::mpsc;
 

@@ -20,7 +20,6 @@ use muster::http::probes::Probes;
 use muster::http::rate_limit::RateLimits;
 use muster::metrics::Metrics;
 use muster::state::State;
-use muster::state::kube_store::KubeStore;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -35,7 +34,7 @@ pub(crate) struct Rig {
     pub cluster: Cluster,
     /// The faults of the way to the cluster.
     pub faults: Faults,
-    pub state: Arc<State<KubeStore>>,
+    pub state: Arc<State>,
     pub due: Receiver<ObjectKey>,
     pub probes: Arc<Probes>,
     watched: Watched,

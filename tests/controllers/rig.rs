@@ -26,7 +26,6 @@ use muster::http::confidential::HttpTokens;
 use muster::http::origin::RequestOrigin;
 use muster::openclaw::{Dial, DialError, DialedStream, Trust};
 use muster::state::kube_authz::KubeAccess;
-use muster::state::kube_store::KubeStore;
 use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -228,7 +227,7 @@ impl Rig {
         self.operator.as_ref().unwrap()
     }
 
-    pub(crate) fn ctx(&self) -> &Context<KubeStore> {
+    pub(crate) fn ctx(&self) -> &Context {
         &self.operator().ctx
     }
 

@@ -16,7 +16,7 @@ use muster::http::people;
 use muster::openclaw::{Auth, ConnectionSettings, DeviceKey, Dial, DialError, DialedStream, Trust};
 use muster::state::State;
 use muster::state::authz::{AccessError, ResourceKind, Verb};
-use muster::state::store::{EventTarget, Store};
+use muster::state::store::EventTarget;
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

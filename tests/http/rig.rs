@@ -21,7 +21,6 @@ use muster::metrics::Metrics;
 use muster::state::State;
 use muster::state::authz::{ResourceKind, Verb};
 use muster::state::kube_authz::KubeAccess;
-use muster::state::kube_store::KubeStore;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
@@ -167,12 +166,7 @@ impl Rig {
 }
 
 /// The API for people over this state.
-pub(crate) fn people(
-    state: Arc<State<KubeStore>>,
-    rbac: &Rbac,
-    watched: &Watched,
-    probes: &Arc<Probes>,
-) -> PeopleApi<KubeStore, KubeAccess> {
+pub(crate) fn people(state: Arc<State>, rbac: &Rbac, watched: &Watched, probes: &Arc<Probes>) -> PeopleApi {
     let access = KubeAccess::with(rbac.client(), rbac.client());
     PeopleApi::new(state, access, Arc::clone(&watched.feed), Arc::clone(probes))
 }

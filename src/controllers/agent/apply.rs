@@ -16,16 +16,11 @@ use crate::core::agent::step::{FileWrite, Step};
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{CallError, clean};
-use crate::state::store::{AgentIdChange, EventTarget, MetadataChange, Store, StoreError};
+use crate::state::store::{AgentIdChange, EventTarget, MetadataChange, StoreError};
 
 /// Applies the Steps in order, up to the first failure. A failed label does not end the plan. The changes of a Step are recorded in
 /// `work` and `observed`.
-pub(crate) async fn run<S: Store>(
-    step: &StepContext<'_, S>,
-    work: &mut Work,
-    observed: &mut Observed,
-    steps: &[Step],
-) -> Outcome {
+pub(crate) async fn run(step: &StepContext<'_>, work: &mut Work, observed: &mut Observed, steps: &[Step]) -> Outcome {
     let mut outcome = Outcome::default();
     for next in steps {
         let name = next.name();
@@ -45,8 +40,8 @@ pub(crate) async fn run<S: Store>(
     outcome
 }
 
-async fn apply<S: Store>(
-    step: &StepContext<'_, S>,
+async fn apply(
+    step: &StepContext<'_>,
     work: &mut Work,
     observed: &mut Observed,
     next: &Step,
@@ -106,7 +101,7 @@ async fn apply<S: Store>(
 
 /// Confirms that the Agent is the one of the API server, before its agent is created or woken. A cache that lags behind would bring back the
 /// agent of an Agent that is deleted, and nothing would remove it again; or it would wake an agent that has checked in since.
-async fn confirm<S: Store>(step: &StepContext<'_, S>, work: &mut Work) -> Result<(), ReconcileError> {
+async fn confirm(step: &StepContext<'_>, work: &mut Work) -> Result<(), ReconcileError> {
     if work.is_confirmed {
         return Ok(());
     }
@@ -119,11 +114,7 @@ async fn confirm<S: Store>(step: &StepContext<'_, S>, work: &mut Work) -> Result
 }
 
 /// Changes the token Secret, and records its new content.
-async fn change_token<S: Store>(
-    step: &StepContext<'_, S>,
-    work: &mut Work,
-    change: TokenChange,
-) -> Result<(), ReconcileError> {
+async fn change_token(step: &StepContext<'_>, work: &mut Work, change: TokenChange) -> Result<(), ReconcileError> {
     let token = token_secret::write(&step.ctx.state, &work.agent, step.token, step.desired, change).await?;
     let (secret, api_url) = (token_secret::key(&work.agent), step.desired.api_url.clone());
     work.token = Some(CarriedToken { secret, api_url, token });
@@ -144,8 +135,8 @@ fn label_refusal(error: &CallError) -> ReconcileError {
 /// # Caveats
 /// A gateway has no precondition for a missing file. A file that another client creates between the listing and the write, at most two
 /// seconds and the time that the write takes, is overwritten.
-async fn write_files<S: Store>(
-    step: &StepContext<'_, S>,
+async fn write_files(
+    step: &StepContext<'_>,
     observed: &mut Observed,
     files: &[FileWrite],
 ) -> Result<(), ReconcileError> {

@@ -19,15 +19,16 @@ use crate::core::agent::interrupted::{self, MAX_BOOT_TIME, advice};
 use crate::core::agent::status;
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::address;
+use crate::core::objects::Objects;
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
-use crate::state::store::{AgentIdChange, MetadataChange, Store};
+use crate::state::store::{AgentIdChange, MetadataChange};
 
 /// The time between two attempts at a removal that the gateway refuses, or cannot complete, until somebody corrects something there.
 const REFUSED_RETRY: Duration = Duration::from_mins(5);
 
 /// The gateway of a binding, if its connection was opened to the address of the binding, as far as the binding has one.
-fn handle_of<S: Store>(ctx: &Context<S>, binding: &Binding) -> Option<Arc<GatewayHandle>> {
+fn handle_of(ctx: &Context, binding: &Binding) -> Option<Arc<GatewayHandle>> {
     match binding.address.as_str() {
         "" => ctx.gateways.handle(&binding.gateway),
         address => ctx.gateways.handle_at(&binding.gateway, address),
@@ -51,11 +52,7 @@ impl<E: Into<ReconcileError>> From<E> for Delay {
 ///
 /// # Errors
 /// The agent cannot be removed now, or a part of it stays. The binding stays.
-async fn remove_from_gateway<S: Store>(
-    ctx: &Context<S>,
-    agent: &Agent,
-    binding: Option<&Binding>,
-) -> Result<(), Delay> {
+async fn remove_from_gateway(ctx: &Context, agent: &Agent, binding: Option<&Binding>) -> Result<(), Delay> {
     if let Some(binding) = binding.filter(|binding| is_shared(&ctx.state.store, agent, binding)) {
         let message = format!(
             "agent {} stays on gateway {}: another Agent is bound to the same agent",
@@ -105,7 +102,7 @@ async fn remove_from_gateway<S: Store>(
 }
 
 /// Why the gateway of a binding cannot be asked to remove the agent.
-fn obstacle<S: Store>(ctx: &Context<S>, binding: &Binding, handle: Option<&GatewayHandle>) -> Option<ReconcileError> {
+fn obstacle(ctx: &Context, binding: &Binding, handle: Option<&GatewayHandle>) -> Option<ReconcileError> {
     let namespace = &binding.gateway.namespace;
     match (handle, ctx.state.store.coverage(namespace).obstacle(namespace)) {
         (Some(handle), _) => handle.inventory().err(),
@@ -118,12 +115,7 @@ fn obstacle<S: Store>(ctx: &Context<S>, binding: &Binding, handle: Option<&Gatew
 }
 
 /// The decision about a removal. The namespace of the Agent is read when the removal would wait.
-async fn decide<S: Store>(
-    ctx: &Context<S>,
-    agent: &Agent,
-    binding: Option<&Binding>,
-    input: &CleanupInput<'_>,
-) -> CleanupDecision {
+async fn decide(ctx: &Context, agent: &Agent, binding: Option<&Binding>, input: &CleanupInput<'_>) -> CleanupDecision {
     let decision = cleanup::decide(binding, input);
     let (CleanupDecision::Wait { .. }, Some(waiting)) = (&decision, binding) else { return decision };
     let namespace = terminating_namespace(ctx, agent, waiting).await;
@@ -131,12 +123,7 @@ async fn decide<S: Store>(
 }
 
 /// Adds the remedy to the message of a removal that the gateway may have been killed in.
-fn with_advice<S: Store>(
-    ctx: &Context<S>,
-    agent: &Agent,
-    binding: Option<&Binding>,
-    wait: ReconcileError,
-) -> ReconcileError {
+fn with_advice(ctx: &Context, agent: &Agent, binding: Option<&Binding>, wait: ReconcileError) -> ReconcileError {
     let interrupted = binding.map(|binding| interrupted_removals(ctx, &binding.gateway, [agent])).unwrap_or_default();
     match advice(&interrupted) {
         Some(advice) => ReconcileError { message: format!("{}; {advice}", wait.message), ..wait },
@@ -152,11 +139,7 @@ fn with_advice<S: Store>(
 ///
 /// # Errors
 /// The agent cannot be removed now.
-pub(crate) async fn release<S: Store>(
-    ctx: &Context<S>,
-    agent: &Agent,
-    binding: &Binding,
-) -> Result<Arc<Agent>, ReconcileError> {
+pub(crate) async fn release(ctx: &Context, agent: &Agent, binding: &Binding) -> Result<Arc<Agent>, ReconcileError> {
     remove_from_gateway(ctx, agent, Some(binding)).await.map_err(|delay| delay.error)?;
     if let Some(handle) = ctx.gateways.handle(&binding.gateway) {
         handle.cache.forget_agent(&binding.identity.agent_id);
@@ -175,7 +158,7 @@ pub(crate) async fn release<S: Store>(
 }
 
 /// Reconciles an Agent that is being deleted.
-pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
+pub(crate) async fn deleting(ctx: &Context, agent: &Agent) -> Requeue {
     let has_finalizer = |agent: &Agent| ownership::has_finalizer(&agent.metadata, keys::AGENT_FINALIZER);
     if !has_finalizer(agent) {
         return Requeue::on_change();
@@ -212,11 +195,7 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
 }
 
 /// Writes the phase Deleting, and why the removal waits. Returns the written Agent.
-async fn show_deleting<S: Store>(
-    ctx: &Context<S>,
-    agent: &Arc<Agent>,
-    error: Option<&ReconcileError>,
-) -> Option<Arc<Agent>> {
+async fn show_deleting(ctx: &Context, agent: &Arc<Agent>, error: Option<&ReconcileError>) -> Option<Arc<Agent>> {
     let old = agent.status.clone().unwrap_or_default();
     let generation = agent.metadata.generation.unwrap_or_default();
     let new = status::terminating(&old, generation, error, ctx.state.store.now());
@@ -227,7 +206,7 @@ async fn show_deleting<S: Store>(
     }
 }
 
-async fn finalize<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Delay> {
+async fn finalize(ctx: &Context, agent: &Agent) -> Result<(), Delay> {
     let binding = Binding::of(agent);
     remove_from_gateway(ctx, agent, binding.as_ref()).await?;
     let token = super::token_secret::read(&ctx.state, agent, "").await?;
@@ -244,8 +223,8 @@ async fn finalize<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Delay
 
 /// The ids of the agents during whose removal the gateway may have been killed: it has had no connection for longer than a boot
 /// takes.
-pub(crate) fn interrupted_removals<'a, S: Store>(
-    ctx: &Context<S>,
+pub(crate) fn interrupted_removals<'a>(
+    ctx: &Context,
     key: &ObjectKey,
     agents: impl IntoIterator<Item = &'a Agent>,
 ) -> Vec<String> {

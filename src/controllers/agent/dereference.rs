@@ -22,14 +22,16 @@ use crate::core::agent::token::secret::Token;
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::{address, admits_labels, api_url, gateway_key};
 use crate::core::names;
+use crate::core::objects::Objects;
 use crate::core::requests::{RequestTimes, Requests};
-use crate::state::store::{Denial, Store, StoreError};
+use crate::state::kube_store::KubeStore;
+use crate::state::store::{Denial, StoreError};
 
 /// Reads what an Agent refers to. What an earlier pass has read of the token and the templates is not read again.
 ///
 /// # Errors
 /// The reference that does not hold, with what to do, or a request to Kubernetes that failed.
-pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<References, ReconcileError> {
+pub(super) async fn read(ctx: &Context, work: &mut Work) -> Result<References, ReconcileError> {
     let (store, agent) = (&ctx.state.store, Arc::clone(&work.agent));
     names::of_agent(&agent)?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
@@ -68,7 +70,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     })
 }
 
-async fn token<S: Store>(ctx: &Context<S>, work: &mut Work, api_url: &str) -> Result<Token, ReconcileError> {
+async fn token(ctx: &Context, work: &mut Work, api_url: &str) -> Result<Token, ReconcileError> {
     let secret = token_secret::key(&work.agent);
     if let Some(carried) = &work.token
         && carried.secret == secret
@@ -83,7 +85,7 @@ async fn token<S: Store>(ctx: &Context<S>, work: &mut Work, api_url: &str) -> Re
 
 /// The time from which a silence of the agent counts. For an agent that had checked in it is the start of this operator, which received
 /// no calls before. For another agent there is no bound, so that a restart does not make it CheckedIn.
-fn silence_counts_from<S: Store>(ctx: &Context<S>, agent: &Agent) -> jiff::Timestamp {
+fn silence_counts_from(ctx: &Context, agent: &Agent) -> jiff::Timestamp {
     let started = ctx.state.heartbeats.listening_since(ctx.state.store.now());
     let checked_in = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::CheckedIn));
     if checked_in { started } else { jiff::Timestamp::MIN }
@@ -100,7 +102,7 @@ fn requests(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: j
     Requests::new(own, above, parents, &agent.status.clone().unwrap_or_default())
 }
 
-fn board<S: Store>(store: &S, agent: &Agent, namespace: &str) -> Result<Option<Arc<Board>>, ReconcileError> {
+fn board(store: &KubeStore, agent: &Agent, namespace: &str) -> Result<Option<Arc<Board>>, ReconcileError> {
     let Some(reference) = &agent.spec.board_ref else { return Ok(None) };
     let name = &reference.name;
     let found = store.board(&ObjectKey::new(namespace, name));
@@ -112,8 +114,8 @@ fn board<S: Store>(store: &S, agent: &Agent, namespace: &str) -> Result<Option<A
 
 /// The gateway that a reference means, if it admits this namespace and is not being deleted. `admitted_by`: an AgentGateway that is known
 /// to admit the namespace.
-pub(crate) async fn gateway<S: Store>(
-    store: &S,
+pub(crate) async fn gateway(
+    store: &KubeStore,
     reference: &GatewayRef,
     namespace: &str,
     admitted_by: Option<&ObjectKey>,
@@ -143,7 +145,7 @@ pub(crate) async fn gateway<S: Store>(
 }
 
 /// The error for an AgentGateway that is not in the cache.
-fn unknown_gateway<S: Store>(store: &S, key: &ObjectKey) -> ReconcileError {
+fn unknown_gateway(store: &KubeStore, key: &ObjectKey) -> ReconcileError {
     let obstacle = store.coverage(&key.namespace).obstacle(&key.namespace);
     let missing = || {
         let message = format!("AgentGateway {key} does not exist; create it or change the gatewayRef that names it");
@@ -159,8 +161,8 @@ fn unknown_gateway<S: Store>(store: &S, key: &ObjectKey) -> ReconcileError {
 ///
 /// # Errors
 /// The labels of the namespace could not be read.
-pub(crate) async fn admits<S: Store>(
-    store: &S,
+pub(crate) async fn admits(
+    store: &KubeStore,
     gateway: &AgentGateway,
     key: &ObjectKey,
     namespace: &str,

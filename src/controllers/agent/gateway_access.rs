@@ -17,7 +17,6 @@ use crate::core::gateway_ref::resolved_gateway;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::Inventory;
 use crate::state::changes::STARTUP_GRACE;
-use crate::state::store::Store;
 
 /// The access of an Agent's reconcile to its gateway.
 pub(super) struct GatewayAccess {
@@ -29,7 +28,7 @@ pub(super) struct GatewayAccess {
 
 impl GatewayAccess {
     /// The access to this gateway at this address. A connection to its former address is none.
-    pub(super) async fn of<S: Store>(ctx: &Context<S>, key: &ObjectKey, address: &str, agent: &Agent) -> Self {
+    pub(super) async fn of(ctx: &Context, key: &ObjectKey, address: &str, agent: &Agent) -> Self {
         // Read first: a connection that opens afterwards triggers another reconcile.
         let is_settling = ctx.gateways.is_settling(key);
         let gateway = ctx.gateways.handle_at(key, address);
@@ -90,7 +89,7 @@ pub(super) fn held_permit(
 ///
 /// # Errors
 /// The end of a pass without a permit.
-pub(super) fn try_permit<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<Option<AgentPermit>, PassEnd> {
+pub(super) fn try_permit(ctx: &Context, agent: &Agent) -> Result<Option<AgentPermit>, PassEnd> {
     let key = resolved_gateway(&ctx.state.store, agent).filter(|_| is_observed(agent));
     let Some(key) = key else { return Ok(None) };
     match ctx.gateways.handle(&key).filter(|gateway| gateway.inventory().is_ok()) {

@@ -18,8 +18,9 @@ use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
 use crate::controllers::status_writer::log_failed;
 use crate::core::kstatus::Settled;
+use crate::core::objects::Objects;
 use crate::state::State;
-use crate::state::store::{Store, StoreError};
+use crate::state::store::StoreError;
 
 /// The number of heartbeats that are processed concurrently.
 const WORKERS: usize = 8;
@@ -53,7 +54,7 @@ pub enum HeartbeatOutcome {
 /// - A panic ends only its own heartbeat.
 ///
 /// The function returns when all senders are dropped.
-pub async fn run<S: Store>(state: Arc<State<S>>, mut due: Receiver<ObjectKey>, controller: UnboundedSender<ObjectKey>) {
+pub async fn run(state: Arc<State>, mut due: Receiver<ObjectKey>, controller: UnboundedSender<ObjectKey>) {
     let mut waiting = Waiting::default();
     let mut workers = JoinSet::new();
     // In the order of their times, because all waits are equal.
@@ -147,7 +148,7 @@ impl Reconciled {
 }
 
 /// Processes the latest heartbeat of an Agent. A refused write, and a write to an Agent that is being deleted, are not retried.
-pub async fn process<S: Store>(state: &State<S>, key: &ObjectKey) -> HeartbeatOutcome {
+pub async fn process(state: &State, key: &ObjectKey) -> HeartbeatOutcome {
     let Some(agent) = state.store.agent(key) else { return HeartbeatOutcome::Nothing };
     let reported = state.heartbeats.newer_than_status(&agent);
     match decide(&agent, reported) {

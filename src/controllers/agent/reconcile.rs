@@ -33,10 +33,10 @@ use crate::core::agent::status_input::StatusInput;
 use crate::core::agent::token::rules::TokenState;
 use crate::core::agent::workspaces::{self, WantedWorkspace};
 use crate::core::gateway_ref::resolved_gateway;
+use crate::core::objects::Objects;
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::AgentActivity;
-use crate::state::store::Store;
 
 /// The most passes of one reconcile. The next reconcile does the rest.
 const MAX_PASSES: usize = 6;
@@ -47,7 +47,7 @@ const MAX_PASSES: usize = 6;
 /// - No state is kept from one call to the next.
 /// - Each failure is recorded in the status of the Agent.
 /// - An Agent in its desired state causes no write.
-pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Arc<Agent>) -> Requeue {
+pub async fn reconcile(ctx: &Context, agent: &Arc<Agent>) -> Requeue {
     if agent.metadata.deletion_timestamp.is_some() {
         return Box::pin(cleanup::deleting(ctx, agent)).await;
     }
@@ -84,7 +84,7 @@ struct Facts {
 }
 
 /// One pass: dereference, build, observe, plan, apply. The first step that fails ends the pass.
-async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) -> Result<PassEnd, PassEnd> {
+async fn pass(ctx: &Context, work: &mut Work, facts: &mut Facts) -> Result<PassEnd, PassEnd> {
     let began = Instant::now();
     release_lost_gateway(ctx, work).await?; // I/O
     revocation::settle(ctx, work, &mut facts.revocation).await?; // I/O
@@ -119,7 +119,7 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
 
 /// Removes the agent of a binding to an AgentGateway that is deleted or being deleted. The agent of a protected Agent stays while the
 /// AgentGateway is being deleted.
-async fn release_lost_gateway<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<(), PassEnd> {
+async fn release_lost_gateway(ctx: &Context, work: &mut Work) -> Result<(), PassEnd> {
     let is_lost = |binding: &Binding| match removal::presence(&ctx.state.store, binding) {
         Presence::Absent | Presence::Terminating { .. } => true,
         // An AgentGateway that the operator may not see can still be there.
@@ -135,8 +135,8 @@ async fn release_lost_gateway<S: Store>(ctx: &Context<S>, work: &mut Work) -> Re
     Err(PassEnd::Released)
 }
 
-fn planned<S: Store>(
-    ctx: &Context<S>,
+fn planned(
+    ctx: &Context,
     agent: &Agent,
     status: &AgentStatus,
     (desired, token, observed): (&Desired, &TokenState, &Observed),
@@ -171,7 +171,7 @@ fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, status: 
 static NO_REQUESTS: BTreeSet<RequestKind> = BTreeSet::new();
 
 impl Facts {
-    fn conclude<S: Store>(&self, ctx: &Context<S>, agent: &Agent, end: &PassEnd) -> Conclusion {
+    fn conclude(&self, ctx: &Context, agent: &Agent, end: &PassEnd) -> Conclusion {
         let (status, heartbeats) = (agent.status.clone().unwrap_or_default(), &ctx.state.heartbeats);
         let (heartbeat, confirmed) = (heartbeats.newer_than_status(agent), heartbeats.confirmed(agent));
         let facts = StatusInput {

@@ -16,9 +16,10 @@ use crate::core::agent::cleanup::{
 use crate::core::agent::{leftovers, removal};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
-use crate::core::objects::Coverage;
+use crate::core::objects::{Coverage, Objects};
 use crate::openclaw::model::{Deleted, Inventory, Removal};
-use crate::state::store::{EventTarget, Store};
+use crate::state::kube_store::KubeStore;
+use crate::state::store::EventTarget;
 
 /// The reason of the event that names the folder of an agent that the gateway removed.
 const REMOVED: &str = "Removed";
@@ -26,8 +27,8 @@ const REMOVED: &str = "Removed";
 const LEFT_BEHIND: &str = "LeftBehind";
 
 /// The removal of a bound agent from a gateway that can be asked.
-pub(super) struct RemovalRequest<'a, S> {
-    pub(super) ctx: &'a Context<S>,
+pub(super) struct RemovalRequest<'a> {
+    pub(super) ctx: &'a Context,
     pub(super) agent: &'a Agent,
     pub(super) binding: &'a Binding,
     pub(super) handle: &'a Arc<GatewayHandle>,
@@ -35,7 +36,7 @@ pub(super) struct RemovalRequest<'a, S> {
     pub(super) delete_files: bool,
 }
 
-impl<S: Store> RemovalRequest<'_, S> {
+impl RemovalRequest<'_> {
     /// Removes the agent, one at a time per gateway, and reports what became of its folder.
     ///
     /// An Agent that is being deleted waits until its files are removed. An Agent that moves does not: what its former agent leaves is
@@ -136,8 +137,8 @@ async fn remove(handle: &GatewayHandle, binding: &Binding, delete_files: bool) -
 }
 
 /// Reports an agent that stays on a gateway. `requested`: the spec asks for that, or the agent is not the Agent's own.
-pub(super) async fn report_left<S: Store>(
-    ctx: &Context<S>,
+pub(super) async fn report_left(
+    ctx: &Context,
     agent: &Agent,
     binding: Option<&Binding>,
     message: String,
@@ -152,7 +153,7 @@ pub(super) async fn report_left<S: Store>(
 }
 
 /// Reports that the deletion of an Agent waits for somebody who corrects something on its gateway.
-pub(super) async fn report_obstacle<S: Store>(ctx: &Context<S>, agent: &Agent, error: &ReconcileError) {
+pub(super) async fn report_obstacle(ctx: &Context, agent: &Agent, error: &ReconcileError) {
     let message = error.message.clone();
     warn!(agent = %ObjectKey::of(&agent.metadata), obstacle = message, "the deletion waits");
     let reason = if error.reason == Reason::DeletionIncomplete { LEFT_BEHIND } else { error.reason.as_str() };
@@ -162,7 +163,7 @@ pub(super) async fn report_obstacle<S: Store>(ctx: &Context<S>, agent: &Agent, e
 
 /// Publishes an event about what stays on a gateway. A warning goes to an AgentGateway of another namespace too: its owner has to know, and
 /// the namespace of the Agent may be going away.
-async fn publish_left<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option<&Binding>, event: &Event) {
+async fn publish_left(ctx: &Context, agent: &Agent, binding: Option<&Binding>, event: &Event) {
     let store = &ctx.state.store;
     store.publish(EventTarget::Agent(agent), event).await;
     let key = ObjectKey::of(&agent.metadata);
@@ -174,7 +175,7 @@ async fn publish_left<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option
 }
 
 /// The presence of the gateway that a binding names.
-pub(super) fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
+pub(super) fn presence(store: &KubeStore, binding: &Binding) -> Presence {
     match store.gateway(&binding.gateway) {
         None if store.coverage(&binding.gateway.namespace) == Coverage::Complete => Presence::Absent,
         None => Presence::Unknown,
@@ -187,8 +188,8 @@ pub(super) fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
 
 /// The namespace of an Agent that is being deleted, if the namespace is being deleted too. It costs one read for each look at an Agent whose
 /// removal waits.
-pub(super) async fn terminating_namespace<'a, S: Store>(
-    ctx: &Context<S>,
+pub(super) async fn terminating_namespace<'a>(
+    ctx: &Context,
     agent: &'a Agent,
     binding: &Binding,
 ) -> Option<TerminatingNamespace<'a>> {

@@ -16,8 +16,8 @@ use crate::core::agent::deletion_policy::of_removal;
 use crate::core::agent::revocation;
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::resolved_gateway;
-use crate::core::objects::AgentIndex;
-use crate::state::store::{EventTarget, Store};
+use crate::core::objects::{AgentIndex, Objects};
+use crate::state::store::EventTarget;
 
 /// The admission that an AgentGateway took back, as it is known in a pass.
 #[derive(Debug, Default)]
@@ -50,11 +50,7 @@ fn namespace(agent: &Agent) -> &str {
 ///
 /// # Errors
 /// The pass ends, unless the Agent is admitted or on its way to another AgentGateway.
-pub(super) async fn settle<S: Store>(
-    ctx: &Context<S>,
-    work: &mut Work,
-    revoked: &mut Revocation,
-) -> Result<(), PassEnd> {
+pub(super) async fn settle(ctx: &Context, work: &mut Work, revoked: &mut Revocation) -> Result<(), PassEnd> {
     work.admitted_by = None;
     let Some(binding) = Binding::of(&work.agent) else { return Ok(()) };
     let Some(gateway) = ctx.state.store.gateway(&binding.gateway) else { return Ok(()) };
@@ -88,12 +84,7 @@ pub(super) async fn settle<S: Store>(
 
 /// The error of an Agent whose references do not hold. Without a binding, an Agent whose admission was revoked was released: the error
 /// says so.
-pub(super) fn refused<S: Store>(
-    ctx: &Context<S>,
-    agent: &Agent,
-    revoked: &mut Revocation,
-    error: ReconcileError,
-) -> ReconcileError {
+pub(super) fn refused(ctx: &Context, agent: &Agent, revoked: &mut Revocation, error: ReconcileError) -> ReconcileError {
     if matches!(error.reason, Reason::NotAdmitted | Reason::NotPermitted | Reason::NamespaceFull) {
         stop_writes(ctx, agent);
     }
@@ -105,7 +96,7 @@ pub(super) fn refused<S: Store>(
 }
 
 /// Withdraws the queued entry of the bound agent, so that it is not written.
-fn stop_writes<S: Store>(ctx: &Context<S>, agent: &Agent) {
+fn stop_writes(ctx: &Context, agent: &Agent) {
     if let Some(binding) = Binding::of(agent)
         && let Some(handle) = ctx.gateways.handle(&binding.gateway)
     {
@@ -115,14 +106,14 @@ fn stop_writes<S: Store>(ctx: &Context<S>, agent: &Agent) {
 
 /// Whether an Agent is the first one of its namespace that is bound to an AgentGateway. An Agent that is being deleted is not reconciled
 /// for a revocation.
-fn speaks<S: Store>(ctx: &Context<S>, gateway: &ObjectKey, agent: &Agent) -> bool {
+fn speaks(ctx: &Context, gateway: &ObjectKey, agent: &Agent) -> bool {
     let peers = ctx.state.store.agents_by(&AgentIndex::BoundFrom(gateway.clone(), namespace(agent).to_owned()));
     let first = peers.iter().find(|peer| peer.metadata.deletion_timestamp.is_none());
     first.is_none_or(|first| first.metadata.uid == agent.metadata.uid)
 }
 
 /// Publishes the event of the AgentGateway that follows from a written status.
-pub(super) async fn publish<S: Store>(ctx: &Context<S>, before: &Agent, now: &Agent) {
+pub(super) async fn publish(ctx: &Context, before: &Agent, now: &Agent) {
     let record = |agent: &Agent| agent.status.as_ref().and_then(|status| status.revocation.clone());
     let (old, new) = (record(before), record(now));
     let Some(key) = new.as_ref().or(old.as_ref()).map(|record| &record.gateway) else { return };

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::templates::{ConfigMapContent, TemplateOrigin, Templates, collect, config_maps};
 use crate::core::error::ReconcileError;
-use crate::state::store::Store;
+use crate::state::kube_store::KubeStore;
 
 /// Reads the templates of these origins. `contents` has the ConfigMaps that this reconcile has read, and gets the others.
 ///
 /// # Errors
 /// A ConfigMap, a key or a field is missing, or a request to Kubernetes failed.
-pub(crate) async fn read<S: Store>(
-    store: &S,
+pub(crate) async fn read(
+    store: &KubeStore,
     origins: &[TemplateOrigin<'_>],
     contents: &mut BTreeMap<ObjectKey, ConfigMapContent>,
 ) -> Result<Templates, ReconcileError> {

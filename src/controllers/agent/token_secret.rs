@@ -15,7 +15,7 @@ use crate::core::agent::token::rules::TokenChange;
 use crate::core::agent::token::secret::{FreshToken, SecretWrite, Token};
 use crate::core::ownership::{Owner, has_finalizer, owner};
 use crate::state::State;
-use crate::state::store::{Store, StoreError};
+use crate::state::store::StoreError;
 
 /// The key of an agent's token Secret.
 pub(crate) fn key(agent: &Agent) -> ObjectKey {
@@ -23,7 +23,7 @@ pub(crate) fn key(agent: &Agent) -> ObjectKey {
 }
 
 /// Reads the token Secret of an agent.
-pub(crate) async fn read<S: Store>(state: &State<S>, agent: &Agent, api_url: &str) -> Result<Token, StoreError> {
+pub(crate) async fn read(state: &State, agent: &Agent, api_url: &str) -> Result<Token, StoreError> {
     let key = key(agent);
     Ok(match state.store.secret(&key).await? {
         None => Token::missing(),
@@ -36,11 +36,7 @@ pub(crate) async fn read<S: Store>(state: &State<S>, agent: &Agent, api_url: &st
 
 /// The token Secret of an agent, if it was read or written a moment ago. Else it is read, unless the Agent is new: it has no Secret yet, and
 /// one of that name shows itself when the Secret is created.
-pub(crate) async fn read_unless_recent<S: Store>(
-    state: &State<S>,
-    agent: &Agent,
-    api_url: &str,
-) -> Result<Token, StoreError> {
+pub(crate) async fn read_unless_recent(state: &State, agent: &Agent, api_url: &str) -> Result<Token, StoreError> {
     match state.recent_secrets.get(&key(agent)) {
         Some(secret) => Ok(token(state, secret, agent, api_url)),
         None if is_new(agent) => Ok(Token::missing()),
@@ -56,7 +52,7 @@ fn is_new(agent: &Agent) -> bool {
     !has_record && !has_finalizer(&agent.metadata, keys::AGENT_FINALIZER) && annotated_id(agent).is_none()
 }
 
-fn token<S: Store>(state: &State<S>, secret: Secret, agent: &Agent, api_url: &str) -> Token {
+fn token(state: &State, secret: Secret, agent: &Agent, api_url: &str) -> Token {
     let owner = owner(&state.store, &secret.metadata, agent.metadata.uid.as_deref());
     Token::read(secret, owner, agent, api_url)
 }
@@ -65,8 +61,8 @@ fn token<S: Store>(state: &State<S>, secret: Secret, agent: &Agent, api_url: &st
 ///
 /// # Errors
 /// The answer of the API server; a Secret that appeared or changed meanwhile is a conflict.
-pub(crate) async fn write<S: Store>(
-    state: &State<S>,
+pub(crate) async fn write(
+    state: &State,
     agent: &Agent,
     token: &Token,
     desired: &Desired,
@@ -96,7 +92,7 @@ pub(crate) async fn write<S: Store>(
 ///
 /// # Errors
 /// As of [`write()`].
-pub(crate) async fn renew<S: Store>(state: &State<S>, agent: &Agent) -> Result<(), StoreError> {
+pub(crate) async fn renew(state: &State, agent: &Agent) -> Result<(), StoreError> {
     if let Some(secret) = read(state, agent, "").await?.renewed(&generate()?) {
         state.recent_secrets.forget(&key(agent));
         state.store.replace_secret(&secret).await?;

@@ -5,7 +5,7 @@ use crate::api::agent::Agent;
 use crate::core::agent::wake::{WakeInHistory, WakeMessage, WakeResult, in_history};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
-use crate::state::store::{EventTarget, Store};
+use crate::state::store::EventTarget;
 
 /// Sends the wake message, unless the history of the session contains it: the gateway forgets idempotency keys in a restart
 /// (`docs/gateway-facts.md#idempotency-of-messages`). A sent message without an answer is sent once more with the same key: a gateway
@@ -15,8 +15,8 @@ use crate::state::store::{EventTarget, Store};
 ///
 /// # Errors
 /// The request to the gateway that failed.
-pub(super) async fn send<S: Store>(
-    step: &StepContext<'_, S>,
+pub(super) async fn send(
+    step: &StepContext<'_>,
     agent: &Agent,
     message: &WakeMessage,
 ) -> Result<Option<WakeResult>, ReconcileError> {

@@ -15,9 +15,9 @@ use crate::core::agent::token::secret::Token;
 
 /// The context of the Steps.
 #[derive(Debug)]
-pub(crate) struct StepContext<'a, S> {
+pub(crate) struct StepContext<'a> {
     /// The handles.
-    pub(crate) ctx: &'a Context<S>,
+    pub(crate) ctx: &'a Context,
     /// The agent's gateway.
     pub(crate) gateway: &'a GatewayHandle,
     /// The token Secret that the plan was made for.

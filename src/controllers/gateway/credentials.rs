@@ -24,11 +24,11 @@ use crate::api::{AgentGateway, Reason, keys};
 use crate::core::error::ReconcileError;
 use crate::core::gateway::credential;
 use crate::core::gateway_ref::server;
-use crate::core::objects::GatewayIndex;
+use crate::core::objects::{GatewayIndex, Objects};
 use crate::core::ownership::{self, Owner};
 use crate::openclaw::model::{Credential, Hello};
 use crate::openclaw::{Auth, DeviceKey, Fingerprint, Trust};
-use crate::state::store::Store;
+use crate::state::kube_store::KubeStore;
 
 /// The credentials for a gateway.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Credentials {
 ///
 /// # Errors
 /// A Secret, a key or a field of the spec is missing or invalid.
-pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credentials, ReconcileError> {
+pub async fn read(store: &KubeStore, gateway: &AgentGateway) -> Result<Credentials, ReconcileError> {
     let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
     let device = device(store, gateway, &namespace).await?;
     let (reference, field, wrap): (_, _, fn(SecretString) -> Auth) =
@@ -105,8 +105,8 @@ pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credent
     Ok(Credentials { auth, previous, trust, device })
 }
 
-async fn trust<S: Store>(
-    store: &S,
+async fn trust(
+    store: &KubeStore,
     gateway: &AgentGateway,
     namespace: &str,
     device: &DeviceSecret,
@@ -167,8 +167,8 @@ fn last_good_ca(gateway: &AgentGateway, device: &DeviceSecret) -> Option<Vec<u8>
     Some(text(&device.secret, keys::LAST_GOOD_CA_KEY)?.into_bytes())
 }
 
-async fn value<S: Store>(
-    store: &S,
+async fn value(
+    store: &KubeStore,
     namespace: &str,
     reference: &SecretKeyRef,
     field: &str,
@@ -191,7 +191,7 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
     String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
 }
 
-async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) -> Result<DeviceSecret, ReconcileError> {
+async fn device(store: &KubeStore, gateway: &AgentGateway, namespace: &str) -> Result<DeviceSecret, ReconcileError> {
     let key = ObjectKey::new(namespace, gateway.device_secret_name());
     let secret = match store.secret(&key).await? {
         Some(secret) => adopted(store, gateway, secret).await?,
@@ -215,7 +215,7 @@ async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) ->
 
 /// Adopts a device Secret of Muster that lost its owner, for example in a restore from a backup: adds the owner reference and the
 /// finalizer. A Secret of a person stays unchanged.
-async fn adopted<S: Store>(store: &S, gateway: &AgentGateway, secret: Secret) -> Result<Secret, ReconcileError> {
+async fn adopted(store: &KubeStore, gateway: &AgentGateway, secret: Secret) -> Result<Secret, ReconcileError> {
     let meta = &secret.metadata;
     let is_adopted = match ownership::owner(store, meta, gateway.metadata.uid.as_deref()) {
         Owner::This => true,
@@ -261,8 +261,8 @@ fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, Reconci
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn keep<S: Store>(
-    store: &S,
+pub async fn keep(
+    store: &KubeStore,
     gateway: &AgentGateway,
     credentials: &Credentials,
     hello: &Hello,
@@ -319,7 +319,7 @@ impl<'a> SecretHolder<'a> {
 }
 
 /// Whether another AgentGateway names a device Secret. An unreadable AgentGateway counts with the default name.
-fn is_used_by_another<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str) -> bool {
+fn is_used_by_another(store: &KubeStore, holder: SecretHolder<'_>, name: &str) -> bool {
     let another = |meta: &ObjectMeta| {
         meta.namespace.as_deref().unwrap_or_default() == holder.namespace && meta.uid.as_deref() != holder.uid
     };
@@ -339,7 +339,7 @@ fn is_used_by_another<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str)
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn discard<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str) -> Result<(), ReconcileError> {
+pub async fn discard(store: &KubeStore, holder: SecretHolder<'_>, name: &str) -> Result<(), ReconcileError> {
     let key = ObjectKey::new(holder.namespace, name);
     if is_used_by_another(store, holder, name) {
         return Ok(());

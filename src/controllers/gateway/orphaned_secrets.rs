@@ -16,7 +16,7 @@ use crate::controllers::Context;
 use crate::controllers::gateway::{credentials, reconcile};
 use crate::core::error::ReconcileError;
 use crate::core::gateway::cleanup::{DeletedGateway, missing};
-use crate::state::store::Store;
+use crate::core::objects::Objects;
 
 /// The wait after the first failed release, and the longest wait.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(10);
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn release<S: Store>(ctx: &Context<S>, deleted: &DeletedGateway) -> Result<(), ReconcileError> {
+pub async fn release(ctx: &Context, deleted: &DeletedGateway) -> Result<(), ReconcileError> {
     if ctx.state.store.gateway(&deleted.key).is_none() {
         reconcile::close(ctx, &deleted.key);
     }
@@ -58,7 +58,7 @@ impl PendingRelease {
 
 /// Releases the Secrets of each deleted AgentGateway, and retries until it succeeds. It begins with the AgentGateways that were deleted
 /// while no operator ran. The caches must be in sync. Ends with the senders.
-pub async fn run<S: Store>(ctx: &Context<S>, mut deleted: UnboundedReceiver<DeletedGateway>) {
+pub async fn run(ctx: &Context, mut deleted: UnboundedReceiver<DeletedGateway>) {
     let mut pending: Vec<_> = missing(&ctx.state.store).into_iter().map(PendingRelease::now).collect();
     loop {
         let now = Instant::now();
@@ -81,7 +81,7 @@ pub async fn run<S: Store>(ctx: &Context<S>, mut deleted: UnboundedReceiver<Dele
 }
 
 /// Attempts a release. Returns it after a failure.
-async fn attempt<S: Store>(ctx: &Context<S>, pending: PendingRelease) -> Option<PendingRelease> {
+async fn attempt(ctx: &Context, pending: PendingRelease) -> Option<PendingRelease> {
     let error = release(ctx, &pending.deleted).await.err()?;
     let pending = pending.after_failure();
     let seconds = pending.at.duration_since(Instant::now()).as_secs();

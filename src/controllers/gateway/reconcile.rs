@@ -26,7 +26,7 @@ use crate::core::{names, ownership};
 use crate::openclaw::ConnectionSettings;
 use crate::openclaw::model::{self, Credential, Inventory};
 use crate::state::changes::STARTUP_GRACE;
-use crate::state::store::{BoundAgents, EventTarget, MetadataChange, Store, StoreError};
+use crate::state::store::{BoundAgents, EventTarget, MetadataChange, StoreError};
 
 /// The longest time until an AgentGateway that is being deleted is reconciled again. A change of its Agents triggers it.
 const WHILE_BOUND: Duration = Duration::from_mins(1);
@@ -41,7 +41,7 @@ const WHILE_REFUSED: Duration = Duration::from_secs(30);
 /// # Guarantees
 /// A missing Secret never closes an open connection. The AgentGateway keeps its finalizer and its device Secret until no Agent is
 /// bound to it.
-pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Requeue {
+pub async fn reconcile(ctx: &Context, gateway: &AgentGateway) -> Requeue {
     let key = ObjectKey::of(&gateway.metadata);
     let claimed = claim(ctx, gateway).await;
     let (gateway, outcome) = match &claimed {
@@ -68,10 +68,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Re
 }
 
 /// Checks the names in an AgentGateway that is to be connected, and adds its finalizer. Returns the AgentGateway if it was written.
-async fn claim<S: Store>(
-    ctx: &Context<S>,
-    gateway: &AgentGateway,
-) -> Result<Option<Arc<AgentGateway>>, ReconcileError> {
+async fn claim(ctx: &Context, gateway: &AgentGateway) -> Result<Option<Arc<AgentGateway>>, ReconcileError> {
     if gateway.metadata.deletion_timestamp.is_some() || gateway.spec.suspend {
         return Ok(None);
     }
@@ -83,7 +80,7 @@ async fn claim<S: Store>(
     Ok(Some(ctx.state.store.patch_gateway_metadata(gateway, &claim).await?))
 }
 
-async fn pass<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
+async fn pass(ctx: &Context, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
     if gateway.metadata.deletion_timestamp.is_some() {
         return deleting(ctx, gateway, key).await;
     }
@@ -128,8 +125,8 @@ fn has_finalizer(gateway: &AgentGateway) -> bool {
     ownership::has_finalizer(&gateway.metadata, keys::GATEWAY_FINALIZER)
 }
 
-async fn connect<S: Store>(
-    ctx: &Context<S>,
+async fn connect(
+    ctx: &Context,
     gateway: &AgentGateway,
     key: &ObjectKey,
 ) -> Result<(Credentials, Arc<GatewayHandle>), ReconcileError> {
@@ -150,11 +147,7 @@ async fn connect<S: Store>(
     Ok((credentials, handle))
 }
 
-async fn deleting<S: Store>(
-    ctx: &Context<S>,
-    gateway: &AgentGateway,
-    key: &ObjectKey,
-) -> Result<Requeue, ReconcileError> {
+async fn deleting(ctx: &Context, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
     let known = bound(&ctx.state.store, key).len();
     // The last credentials for the cleanup go with this AgentGateway, so the API server confirms that no Agent needs them.
     let (bound, unseen) = if known > 0 { (known, Vec::new()) } else { bound_and_unseen(ctx, gateway, key).await? };
@@ -204,8 +197,8 @@ async fn deleting<S: Store>(
 ///
 /// # Errors
 /// The API server does not answer, or refuses a namespace that the AgentGateway admits.
-async fn bound_and_unseen<S: Store>(
-    ctx: &Context<S>,
+async fn bound_and_unseen(
+    ctx: &Context,
     gateway: &AgentGateway,
     key: &ObjectKey,
 ) -> Result<(usize, Vec<String>), ReconcileError> {
@@ -224,12 +217,7 @@ async fn bound_and_unseen<S: Store>(
 }
 
 /// The observed state of a gateway with a connection.
-fn observe<S: Store>(
-    ctx: &Context<S>,
-    gateway: &AgentGateway,
-    key: &ObjectKey,
-    handle: &GatewayHandle,
-) -> ObservedConnection {
+fn observe(ctx: &Context, gateway: &AgentGateway, key: &ObjectKey, handle: &GatewayHandle) -> ObservedConnection {
     let client = handle.client();
     let inventory = handle.inventory().ok();
     let look = |inventory: &Inventory| {
@@ -247,18 +235,13 @@ fn observe<S: Store>(
 }
 
 /// Closes the connections for a gateway that is deleted.
-pub(crate) fn close<S: Store>(ctx: &Context<S>, key: &ObjectKey) {
+pub(crate) fn close(ctx: &Context, key: &ObjectKey) {
     ctx.gateways.close(key);
     ctx.souls.close(key);
 }
 
 /// Writes the status if it changed, and publishes the events that follow.
-async fn record<S: Store>(
-    ctx: &Context<S>,
-    gateway: &AgentGateway,
-    key: &ObjectKey,
-    observed: &GatewayObservation<'_>,
-) -> Requeue {
+async fn record(ctx: &Context, gateway: &AgentGateway, key: &ObjectKey, observed: &GatewayObservation<'_>) -> Requeue {
     let (store, now) = (&ctx.state.store, ctx.state.store.now());
     let old = gateway.status.clone().unwrap_or_default();
     let undeclared = match observed {
@@ -291,7 +274,7 @@ async fn record<S: Store>(
 }
 
 /// Permits the config writer to write the heartbeat blocks that the status records.
-fn claim_heartbeats<S: Store>(ctx: &Context<S>, key: &ObjectKey, observed: &GatewayObservation<'_>) {
+fn claim_heartbeats(ctx: &Context, key: &ObjectKey, observed: &GatewayObservation<'_>) {
     let (GatewayObservation::Connection(connection)
     | GatewayObservation::Deleting { connection: Some(connection), .. }) = observed
     else {

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, AccessError, Permission, ResourceKind, User, Verb};
+use crate::state::authz::{AccessError, Permission, ResourceKind, User, Verb};
+use crate::state::kube_authz::KubeAccess;
 
 /// How long a review is cached, and the minimum time between two log lines about failed reviews.
 const CACHE_TTL: Duration = Duration::from_secs(10);
@@ -105,9 +106,9 @@ impl<K: Hash + Eq, V: Clone> ReviewCache<K, V> {
 /// A used review is at most 10 s old. The cache contains the SHA-256 of a token and not the token itself. A failed review is
 /// not cached. Unknown tokens do not displace known tokens.
 #[derive(Debug)]
-pub struct Authorizer<A> {
+pub struct Authorizer {
     /// The access to Kubernetes.
-    pub access: A,
+    pub access: KubeAccess,
     users: ReviewCache<String, Arc<User>>,
     unknown_tokens: ReviewCache<String, ()>,
     permissions: ReviewCache<(String, Permission), bool>,
@@ -115,10 +116,10 @@ pub struct Authorizer<A> {
     warned_at: Mutex<Option<Instant>>,
 }
 
-impl<A: Access> Authorizer<A> {
+impl Authorizer {
     /// An authorizer with empty caches.
     #[must_use]
-    pub fn new(access: A) -> Self {
+    pub fn new(access: KubeAccess) -> Self {
         Self {
             access,
             users: ReviewCache::new(),
@@ -241,9 +242,7 @@ impl<A: Access> Authorizer<A> {
             Ok(Scope::Only(allowed))
         }
     }
-}
 
-impl<A> Authorizer<A> {
     /// The error of a failed review. The failure is logged at most every 10 s.
     fn review_failed(&self, error: &AccessError) -> ApiError {
         let mut warned_at = self.warned_at.lock().unwrap_or_else(PoisonError::into_inner);

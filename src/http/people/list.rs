@@ -17,11 +17,11 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, Board};
 use crate::core::gateway::census::Unmanaged;
 use crate::core::gateway_ref::{gateway_key, gateway_of_board};
-use crate::core::objects::BoardIndex;
+use crate::core::objects::{BoardIndex, Objects};
 use crate::http::dto::{BoardItem, Entry, GatewayItem, Item};
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, Permission, ResourceKind, Verb};
-use crate::state::store::Store;
+use crate::state::authz::{Permission, ResourceKind, Verb};
+use crate::state::kube_store::KubeStore;
 use crate::state::unmanaged;
 
 /// The default number of items on a page.
@@ -48,7 +48,7 @@ impl Filter {
 
     /// Whether an agent matches the filter, by its Board and its AgentGateway in the cache. A deleted agent also matches when its
     /// Board or AgentGateway is deleted: a reader that does not know the agent ignores its deletion.
-    pub(crate) fn matches<S: Store>(&self, entry: &Entry, store: &S) -> bool {
+    pub(crate) fn matches(&self, entry: &Entry, store: &KubeStore) -> bool {
         if self.board.is_none() && self.gateway.is_none() {
             return true;
         }
@@ -69,13 +69,13 @@ impl Filter {
     }
 }
 
-fn references_gateway<S: Store>(reference: &str, key: &ObjectKey, store: &S) -> bool {
+fn references_gateway(reference: &str, key: &ObjectKey, store: &KubeStore) -> bool {
     store.gateway(key).is_some_and(|gateway| is_referenced(gateway.as_ref(), reference))
 }
 
 /// `GET /api/v1/agents`
-pub(crate) async fn agents<S: Store, A: Access>(
-    FromState(people): PeopleState<S, A>,
+pub(crate) async fn agents(
+    FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
@@ -94,7 +94,7 @@ pub(crate) async fn agents<S: Store, A: Access>(
     Ok(Json(json!({ "items": items, "total": total, "limit": limit, "offset": offset })))
 }
 
-impl<S: Store, A: Access> PeopleApi<S, A> {
+impl PeopleApi {
     /// The namespaces in which the caller may list objects of a kind.
     pub(crate) async fn list_scope(
         &self,
@@ -242,8 +242,8 @@ fn key_order(meta: &ObjectMeta) -> (Option<&str>, Option<&str>) {
 }
 
 /// `GET /api/v1/boards`
-pub(crate) async fn boards<S: Store, A: Access>(
-    FromState(people): PeopleState<S, A>,
+pub(crate) async fn boards(
+    FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
@@ -258,8 +258,8 @@ pub(crate) async fn boards<S: Store, A: Access>(
 }
 
 /// `GET /api/v1/gateways`
-pub(crate) async fn gateways<S: Store, A: Access>(
-    FromState(people): PeopleState<S, A>,
+pub(crate) async fn gateways(
+    FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {

@@ -11,8 +11,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board};
 use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, Permission, ResourceKind, Verb};
-use crate::state::store::Store;
+use crate::state::authz::{Permission, ResourceKind, Verb};
 
 /// Whether `reference` is the uid of an object, its `namespace/name`, or its name.
 pub(crate) fn is_referenced<K: Resource<DynamicType = ()>>(object: &K, reference: &str) -> bool {
@@ -41,7 +40,7 @@ pub(crate) fn gateways_named<O: Objects>(objects: &O, reference: &str) -> Vec<Ar
     }
 }
 
-impl<S: Store, A: Access> PeopleApi<S, A> {
+impl PeopleApi {
     /// The only object of `candidates` that matches `reference` and that the caller may read. `field` is the name of the reference in an
     /// error.
     ///

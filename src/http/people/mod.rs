@@ -26,8 +26,7 @@ use axum::routing::{MethodRouter, get, post};
 
 pub use self::state::PeopleApi;
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, AccessError};
-use crate::state::store::Store;
+use crate::state::authz::AccessError;
 
 /// The maximum length of a body, in bytes.
 const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -37,29 +36,29 @@ const HANDLER_TIMEOUT: Duration = Duration::from_secs(16);
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// A path and its methods.
-type Route<S, A> = (&'static str, MethodRouter<Arc<PeopleApi<S, A>>>);
+type Route = (&'static str, MethodRouter<Arc<PeopleApi>>);
 
 /// The routes.
-fn routes<S: Store, A: Access>() -> Vec<Route<S, A>> {
+fn routes() -> Vec<Route> {
     vec![
-        ("/api/v1/agents", get(list::agents::<S, A>).post(write::create::<S, A>)),
-        ("/api/v1/agents/stream", get(stream::agents::<S, A>)),
-        ("/api/v1/agents/{id}", get(read::agent::<S, A>).patch(write::patch::<S, A>).delete(write::delete::<S, A>)),
-        ("/api/v1/agents/{id}/events", get(read::events::<S, A>)),
-        ("/api/v1/boards", get(list::boards::<S, A>)),
-        ("/api/v1/gateways", get(list::gateways::<S, A>)),
-        ("/api/v1/gateways/{id}/templates/sync", post(template_sync::templates::<S, A>)),
+        ("/api/v1/agents", get(list::agents).post(write::create)),
+        ("/api/v1/agents/stream", get(stream::agents)),
+        ("/api/v1/agents/{id}", get(read::agent).patch(write::patch).delete(write::delete)),
+        ("/api/v1/agents/{id}/events", get(read::events)),
+        ("/api/v1/boards", get(list::boards)),
+        ("/api/v1/gateways", get(list::gateways)),
+        ("/api/v1/gateways/{id}/templates/sync", post(template_sync::templates)),
         ("/openapi.json", get(openapi)),
     ]
 }
 
 /// The paths of the routes of the API for people.
-pub fn paths<S: Store, A: Access>() -> Vec<&'static str> {
-    routes::<S, A>().into_iter().map(|(path, _)| path).collect()
+pub fn paths() -> Vec<&'static str> {
+    routes().into_iter().map(|(path, _)| path).collect()
 }
 
 /// The routes of the API for people. The router has no fallback for unknown routes; the router of the agents has one.
-pub fn router<S: Store, A: Access>(people: Arc<PeopleApi<S, A>>) -> Router {
+pub fn router(people: Arc<PeopleApi>) -> Router {
     let router = routes().into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     router
         .method_not_allowed_fallback(method_not_allowed)

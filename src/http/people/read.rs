@@ -18,14 +18,14 @@ use crate::api::requests::RequestStatus;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::heartbeat::AgentHeartbeat;
 use crate::core::gateway_ref::gateway_of_board;
+use crate::core::objects::Objects;
 use crate::http::dto::{Entry, Item};
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, Verb};
-use crate::state::store::Store;
+use crate::state::authz::Verb;
 
 /// `GET /api/v1/agents/{id}`
-pub(crate) async fn agent<S: Store, A: Access>(
-    FromState(people): PeopleState<S, A>,
+pub(crate) async fn agent(
+    FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     PathId(id): PathId,
     RawQuery(raw): RawQuery,
@@ -49,8 +49,8 @@ pub(crate) async fn agent<S: Store, A: Access>(
 }
 
 /// `GET /api/v1/agents/{id}/events`
-pub(crate) async fn events<S: Store, A: Access>(
-    FromState(people): PeopleState<S, A>,
+pub(crate) async fn events(
+    FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     PathId(id): PathId,
     RawQuery(raw): RawQuery,
@@ -69,7 +69,7 @@ pub(crate) async fn events<S: Store, A: Access>(
     Ok(Json(json!({ "items": items.collect::<Vec<_>>() })))
 }
 
-impl<S: Store, A: Access> PeopleApi<S, A> {
+impl PeopleApi {
     /// The item of an Agent.
     pub(crate) fn item(&self, agent: &Agent) -> Item {
         Entry::of(agent).resolve(&self.state.store)

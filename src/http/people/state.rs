@@ -15,39 +15,43 @@ use crate::http::origin::RequestOrigin;
 use crate::http::probes::Probes;
 use crate::http::rate_limit::PeopleLimits;
 use crate::state;
-use crate::state::authz::Access;
-use crate::state::store::Store;
+use crate::state::kube_authz::KubeAccess;
 
 /// The state of the handlers of the API for people.
 #[derive(Debug)]
-pub struct PeopleApi<S, A> {
-    pub(crate) state: Arc<state::State<S>>,
-    pub(crate) authorizer: Authorizer<A>,
+pub struct PeopleApi {
+    pub(crate) state: Arc<state::State>,
+    pub(crate) authorizer: Authorizer,
     pub(crate) change_feed: Arc<ChangeFeed>,
     probes: Arc<Probes>,
     pub(crate) streams: OpenStreams,
     limits: PeopleLimits,
 }
 
-impl<S: Store, A: Access> PeopleApi<S, A> {
+impl PeopleApi {
     /// The state without open streams and with empty caches.
     #[must_use]
-    pub fn new(state: Arc<state::State<S>>, access: A, change_feed: Arc<ChangeFeed>, probes: Arc<Probes>) -> Self {
+    pub fn new(
+        state: Arc<state::State>,
+        access: KubeAccess,
+        change_feed: Arc<ChangeFeed>,
+        probes: Arc<Probes>,
+    ) -> Self {
         let (streams, limits) = (OpenStreams::default(), PeopleLimits::default());
         Self { state, authorizer: Authorizer::new(access), change_feed, probes, streams, limits }
     }
 }
 
-pub(crate) type PeopleState<S, A> = axum::extract::State<Arc<PeopleApi<S, A>>>;
+pub(crate) type PeopleState = axum::extract::State<Arc<PeopleApi>>;
 
 /// The authenticated caller. Requests are refused before the watches are in sync: an incomplete list of agents would look
 /// complete.
 pub(crate) struct Authenticated(pub(crate) UserCaller);
 
-impl<S: Store, A: Access> FromRequestParts<Arc<PeopleApi<S, A>>> for Authenticated {
+impl FromRequestParts<Arc<PeopleApi>> for Authenticated {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, people: &Arc<PeopleApi<S, A>>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, people: &Arc<PeopleApi>) -> Result<Self, ApiError> {
         let network = RequestOrigin::of(&parts.extensions).network;
         let limits = &people.limits;
         // A known person is not limited by the failures of others at the same address, and is limited before the next review.

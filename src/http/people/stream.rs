@@ -21,8 +21,7 @@ use super::request::Query;
 use super::state::{Authenticated, PeopleApi, PeopleState};
 use crate::http::dto::Entry;
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, Permission, ResourceKind, Verb};
-use crate::state::store::Store;
+use crate::state::authz::{Permission, ResourceKind, Verb};
 
 /// Tells nginx, and proxies that know its header, to pass each event on at once
 /// (<https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering>).
@@ -37,8 +36,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 const BATCH_SIZE: usize = 32;
 
 /// `GET /api/v1/agents/stream`
-pub(crate) async fn agents<S: Store, A: Access>(
-    FromState(people): PeopleState<S, A>,
+pub(crate) async fn agents(
+    FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
@@ -78,8 +77,8 @@ pub(crate) async fn agents<S: Store, A: Access>(
 }
 
 /// A reader of the change feed. It keeps a sequence number and at most one batch.
-struct StreamReader<S, A> {
-    people: Arc<PeopleApi<S, A>>,
+struct StreamReader {
+    people: Arc<PeopleApi>,
     caller: UserCaller,
     query: Query,
     scope: Scope,
@@ -99,7 +98,7 @@ struct StreamReader<S, A> {
     _permit: StreamPermit,
 }
 
-impl<S: Store, A: Access> StreamReader<S, A> {
+impl StreamReader {
     /// The next event. `None` when the reader lost its permission, or the operator stops.
     async fn next(&mut self) -> Option<Event> {
         while !self.people.change_feed.shutdown().is_cancelled() {

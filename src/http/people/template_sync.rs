@@ -17,10 +17,9 @@ use crate::api::agent::Role;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::api::{Agent, AgentGateway, Board};
-use crate::core::objects::{AgentIndex, BoardIndex};
+use crate::core::objects::{AgentIndex, BoardIndex, Objects};
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, AccessError, Permission, ResourceKind, Verb};
-use crate::state::store::Store;
+use crate::state::authz::{AccessError, Permission, ResourceKind, Verb};
 
 /// The maximum number of concurrent writes for one request.
 const CONCURRENT_WRITES: usize = 8;
@@ -33,8 +32,8 @@ const KIND_PARAMETERS: [(&str, RequestKind); 4] = [
 ];
 
 /// `POST /api/v1/gateways/{id}/templates/sync`
-pub(crate) async fn templates<S: Store, A: Access>(
-    FromState(people): PeopleState<S, A>,
+pub(crate) async fn templates(
+    FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     PathId(id): PathId,
     RawQuery(raw): RawQuery,
@@ -75,7 +74,7 @@ pub(crate) async fn templates<S: Store, A: Access>(
     })))
 }
 
-impl<S: Store, A: Access> PeopleApi<S, A> {
+impl PeopleApi {
     /// The Board of the gateway with the reference `id`; `None` without a reference.
     async fn board_of_gateway(
         &self,

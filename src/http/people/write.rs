@@ -22,17 +22,17 @@ use crate::api::requests::RequestKind;
 use crate::api::shared::{GatewayRef, LocalRef};
 use crate::api::{Agent, Board};
 use crate::core::gateway_ref::gateway_of_board;
+use crate::core::objects::Objects;
 use crate::http::dto::{Entry, Item};
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, Permission, ResourceKind, Verb};
-use crate::state::store::Store;
+use crate::state::authz::{Permission, ResourceKind, Verb};
 
 /// How long an answer waits until the cache contains a created Agent.
 const CACHE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `POST /api/v1/agents`
-pub(crate) async fn create<S: Store, A: Access>(
-    FromState(people): PeopleState<S, A>,
+pub(crate) async fn create(
+    FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     RawQuery(raw): RawQuery,
     body: Result<Bytes, BytesRejection>,
@@ -63,8 +63,8 @@ pub(crate) async fn create<S: Store, A: Access>(
 }
 
 /// `PATCH /api/v1/agents/{id}`
-pub(crate) async fn patch<S: Store, A: Access>(
-    FromState(people): PeopleState<S, A>,
+pub(crate) async fn patch(
+    FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     PathId(id): PathId,
     RawQuery(raw): RawQuery,
@@ -103,8 +103,8 @@ pub(crate) async fn patch<S: Store, A: Access>(
 }
 
 /// `DELETE /api/v1/agents/{id}`
-pub(crate) async fn delete<S: Store, A: Access>(
-    FromState(people): PeopleState<S, A>,
+pub(crate) async fn delete(
+    FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     PathId(id): PathId,
     RawQuery(raw): RawQuery,
@@ -126,7 +126,7 @@ struct Placement {
     gateway: Option<GatewayRef>,
 }
 
-impl<S: Store, A: Access> PeopleApi<S, A> {
+impl PeopleApi {
     /// The placement of a new Agent by `board_id`, `gateway_id` and `is_board_lead`.
     async fn placement(&self, caller: &UserCaller, fields: &BodyFields) -> Result<Placement, ApiError> {
         let lead = fields.lead.unwrap_or_default();
