@@ -101,6 +101,8 @@ pub struct Profile {
     pub wakes_unknown_agent: bool,
     /// Whether model names are normalised when they are written.
     pub rewrites_models: bool,
+    /// Whether a patch that takes values out of an array has to name it in `replacePaths`; if not, the parameter is refused.
+    pub guards_arrays: bool,
     /// Whether the gateway restarts after a `config.patch`.
     pub restarts_on_patch: bool,
     /// Whether the id of a deleted agent stays closed until `agents.create`, even if a config write restores the entry.
@@ -206,6 +208,7 @@ impl Profile {
             defaults_enrol_all: true,
             heartbeat_jobs: true,
             config_events: true,
+            guards_arrays: true,
             opaque_hashes: true,
             forbidden: true,
             deviceless_remote: false,
@@ -284,6 +287,7 @@ impl Profile {
             retries_renew_pairing: false,
             methods: include_str!("../data/2026.5.28.methods"),
             events: include_str!("../data/2026.5.28.events"),
+            guards_arrays: false,
             ..Self::v2026_7_1()
         }
     }
@@ -311,6 +315,7 @@ impl Profile {
             loses_writes: Some(Duration::from_secs(1)),
             latency: Arc::new(latency_3_2),
             visibility: Arc::new(|_| Duration::from_millis(550)),
+            guards_arrays: false,
             ..Self::v2026_7_1()
         }
     }

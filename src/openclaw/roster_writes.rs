@@ -117,10 +117,9 @@ impl GatewayLink {
 
     async fn shorten(&self, agent_id: &str) -> Result<(), CallError> {
         let inventory = self.view.inventory.borrow().clone();
-        let patch = inventory.and_then(|inventory| Some((shortened(&inventory, agent_id)?, inventory)));
-        let Some((patch, inventory)) = patch else { return Ok(()) };
-        let params = json!({ "raw": patch.to_string(), "baseHash": inventory.config_hash });
-        let result = self.call("config.patch", params, CONFIG_WRITE_TIMEOUT).await;
+        let change = inventory.and_then(|inventory| Some((shortened(&inventory, agent_id)?, inventory)));
+        let Some((change, inventory)) = change else { return Ok(()) };
+        let result = change.send(&self.requester, &inventory).await;
         self.resync().await;
         result.map(drop)
     }

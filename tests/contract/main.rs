@@ -37,11 +37,12 @@ macro_rules! suite {
     };
 }
 
-const SUITE: [(&str, Test); 21] = suite![
+const SUITE: [(&str, Test); 22] = suite![
     an_entry_creates_an_agent_and_the_same_entry_causes_no_second_write,
     a_burst_of_entries_takes_few_config_writes_and_loses_no_entry,
     a_changed_entry_changes_its_own_fields_and_keeps_foreign_fields,
     a_text_with_variable_syntax_is_read_unchanged,
+    values_can_leave_an_array_of_an_entry,
     a_model_name_stored_in_another_form_is_accepted_after_one_write,
     an_unlisted_file_is_read_or_identified_by_its_size,
     two_clients_that_write_concurrently_both_succeed,

@@ -81,6 +81,24 @@ pub(crate) async fn a_text_with_variable_syntax_is_read_unchanged(gateway: &Subj
     gateway.register(&[AgentEntry { name: Some("plain".into()), ..plain }]).await
 }
 
+pub(crate) async fn values_can_leave_an_array_of_an_entry(gateway: &Subject) -> Result<(), Failure> {
+    let plain = new_entry();
+    let with = |fallbacks: &[&str], tools: serde_json::Value| {
+        let fallbacks = EntryFallbacks::Named(fallbacks.iter().map(|&name| name.to_owned()).collect());
+        let model = Some(EntryModel { primary: "acme/one".into(), fallbacks });
+        AgentEntry { model, passed: [("tools".to_owned(), tools)].into(), ..plain.clone() }
+    };
+    gateway.register(&[with(&["acme/two", "acme/three"], json!({ "deny": ["exec", "read"] }))]).await?;
+    gateway.register(&[with(&["acme/three"], json!({ "deny": ["read"] }))]).await?;
+    let entry = gateway.row(&plain.id).await?.entry.ok_or("it has no entry")?;
+    assert_eq!((&entry["model"]["fallbacks"], &entry["tools"]["deny"]), (&json!(["acme/three"]), &json!(["read"])));
+    let without = AgentEntry { retired: ["tools".to_owned()].into(), ..plain };
+    gateway.register(std::slice::from_ref(&without)).await?;
+    let entry = gateway.row(&without.id).await?.entry.ok_or("it has no entry")?;
+    assert!(entry.get("model").is_none() && entry.get("tools").is_none(), "{entry:?}");
+    Ok(())
+}
+
 pub(crate) async fn a_model_name_stored_in_another_form_is_accepted_after_one_write(
     gateway: &Subject,
 ) -> Result<(), Failure> {

@@ -57,6 +57,25 @@ async fn no_spec_text_reads_the_gateways_environment_on_any_version() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn values_that_leave_a_list_of_the_spec_leave_the_entry_on_any_version() {
+    for profile in [Profile::v2026_3_2(), Profile::v2026_5_28(), Profile::v2026_7_1(), Profile::v2026_9_6()] {
+        let (mut rig, gateway) = start_on(profile);
+        let tools = json!({ "tools": { "deny": ["exec", "read"] }, "skills": ["one", "two"] });
+        apply_agent(&rig, "one", &json!({ "model": "p/m", "modelFallbacks": ["p/1", "p/2"], "config": tools }));
+        rig.until("the agent to be Ready", all_ready).await;
+        let id = rig.agent_id("one");
+        let entry = |rest: &Value| json!([rest["model"]["fallbacks"], rest["tools"]["deny"], rest["skills"]]);
+        let tools = json!({ "tools": { "deny": ["read"] } });
+        apply_agent(&rig, "one", &json!({ "model": "p/m", "modelFallbacks": ["p/2"], "config": tools }));
+        let wanted = json!([["p/2"], ["read"], null]);
+        rig.until("the shorter lists", |_| entry(&gateway.applied_agents()[&id]) == wanted).await;
+        apply_agent(&rig, "one", &json!({}));
+        rig.until("no lists", |_| entry(&gateway.applied_agents()[&id]) == json!([null, null, null])).await;
+        rig.until("the agent to be Ready", all_ready).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_model_renamed_by_the_gateway_is_accepted_in_its_stored_form() {
     let (mut rig, gateway) = start_on(Profile::v2026_9_6());
     let model = json!({ "model": "google/gemini-3-pro", "heartbeat": { "model": "OpenAI/gpt-5.4" } });

@@ -41,11 +41,11 @@ pub(crate) fn merged(mut target: Value, patch: Value) -> Value {
     target
 }
 
-fn have_ids(items: &[Value]) -> bool {
+pub(crate) fn have_ids(items: &[Value]) -> bool {
     items.iter().all(|item| id_of(item).is_some())
 }
 
-fn id_of(item: &Value) -> Option<&str> {
+pub(crate) fn id_of(item: &Value) -> Option<&str> {
     item.get("id")?.as_str()
 }
 

@@ -1,5 +1,6 @@
 //! The configuration: the written document, the applied document, and the replies that show both.
 
+pub(crate) mod arrays;
 pub(crate) mod document;
 pub(crate) mod env;
 pub(crate) mod heartbeats;

@@ -1,6 +1,6 @@
 //! `config.get`, `config.patch`, `config.set`.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -35,6 +35,9 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Met
     if params["baseHash"].is_null() && !entries {
         return Err(RpcError::invalid("config base hash required; re-run config.get and retry"));
     }
+    if !world.profile.guards_arrays && !params["replacePaths"].is_null() {
+        return Err(RpcError::invalid("invalid config.patch params: at root: unexpected property 'replacePaths'"));
+    }
     check_base(world, params)?;
     if world.config.broken {
         return Err(refusal_of_broken(entries));
@@ -51,6 +54,9 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Met
     require_base_hash(&old.value, &new, params)?;
     if new == old.value {
         return noop_reply(world);
+    }
+    if profile.guards_arrays {
+        refuse_unnamed_arrays(config::arrays::shortened_arrays(&old.value, &patch, &new), params)?;
     }
     world.claim_config(ConfigWrite::Patch)?;
     refuse_dropped_agents(world, &new)?;
@@ -73,6 +79,20 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Met
         payload: with_written_config(world, &payload),
         follow_up: if profile.restarts_on_patch { FollowUp::ApplyAfterReply } else { FollowUp::ApplyBeforeReply },
     })
+}
+
+fn refuse_unnamed_arrays(shortened: BTreeSet<String>, params: &Value) -> Result<(), RpcError> {
+    let named: BTreeSet<_> =
+        params["replacePaths"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let unnamed: Vec<_> = shortened.into_iter().filter(|path| !named.contains(path.as_str())).collect();
+    if unnamed.is_empty() {
+        return Ok(());
+    }
+    Err(RpcError::invalid(format!(
+        "config.patch would remove entries from array path(s): {}. Pass replacePaths with the exact path(s) when this is intentional, \
+         or use config.apply for full-config replacement.",
+        unnamed.join(", ")
+    )))
 }
 
 fn with_written_config(world: &World, payload: &Value) -> Arc<str> {

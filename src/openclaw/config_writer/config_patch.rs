@@ -5,31 +5,69 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::openclaw::config_writer::shared_blocks;
-use crate::openclaw::model::{AgentEntry, Inventory, RosterShape};
+use super::replaced_arrays::replaced_arrays;
+use super::shared_blocks;
+use crate::openclaw::channel::{CONFIG_WRITE_TIMEOUT, Requester};
+use crate::openclaw::connection::payload::Payload;
+use crate::openclaw::model::{AgentEntry, CallError, Inventory, RosterShape};
 
-/// One `config.patch`.
+/// One `config.patch` with entries.
 pub(crate) struct Patch {
     pub(crate) ids: Vec<String>,
-    pub(crate) raw: Value,
+    pub(crate) change: ConfigChange,
     /// The inventory that the patch was composed from.
     pub(crate) inventory: Arc<Inventory>,
+}
+
+/// A change of the config.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ConfigChange {
+    /// The merge patch.
+    pub(crate) raw: Value,
+    /// The arrays that it replaces or removes.
+    replaced: Vec<String>,
+}
+
+impl ConfigChange {
+    /// Sends the change to a gateway with this inventory.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub(crate) async fn send(&self, requester: &Requester, inventory: &Inventory) -> Result<Payload, CallError> {
+        let with_entries = inventory.capabilities.roster == RosterShape::Entries;
+        let patch = |params| requester.call("config.patch", params, CONFIG_WRITE_TIMEOUT);
+        match patch(self.params(inventory, with_entries)).await {
+            // Of the versions with `agents.list`, some want the arrays named, and the others do not know the parameter.
+            Err(error) if !with_entries && error.asks_for_replaced_arrays() => {
+                patch(self.params(inventory, true)).await
+            }
+            result => result,
+        }
+    }
+
+    fn params(&self, inventory: &Inventory, names_arrays: bool) -> Value {
+        let mut params = json!({ "raw": self.raw.to_string(), "baseHash": inventory.config_hash });
+        if names_arrays && !self.replaced.is_empty() {
+            params["replacePaths"] = json!(self.replaced);
+        }
+        params
+    }
 }
 
 /// The keys of an entry that a deletion needs: the folders of the agent. `default` marks the agent of other settings.
 const NEEDED_FOR_DELETION: [&str; 4] = ["id", "workspace", "agentDir", "default"];
 
-/// The merge patch: the differing keys of the entries, and the blocks by the ids of their agents.
-pub(crate) fn raw(inventory: &Inventory, entries: &[&AgentEntry], blocks: &BTreeMap<String, Value>) -> Value {
+/// The differing keys of the entries, and the blocks by the ids of their agents.
+pub(crate) fn change(inventory: &Inventory, entries: &[&AgentEntry], blocks: &BTreeMap<String, Value>) -> ConfigChange {
     let patch = |entry: &AgentEntry| entry.patch(inventory.entry(&entry.id)).unwrap_or_default();
-    patch_of(inventory, entries.iter().map(|entry| (entry.id.as_str(), patch(entry))).collect(), blocks)
+    change_of(inventory, entries.iter().map(|entry| (entry.id.as_str(), patch(entry))).collect(), blocks)
 }
 
-/// The merge patch that shortens the entry of an agent that is about to be deleted; `None` if nothing can be left out.
+/// The change that shortens the entry of an agent that is about to be deleted; `None` if nothing can be left out.
 ///
 /// The agent has no more heartbeats. Its `heartbeat` block stays, because a config without any block gives heartbeats to other agents
 /// (`docs/gateway-facts.md#heartbeats`).
-pub(crate) fn shortened(inventory: &Inventory, agent_id: &str) -> Option<Value> {
+pub(crate) fn shortened(inventory: &Inventory, agent_id: &str) -> Option<ConfigChange> {
     let entry = inventory.entry(agent_id)?;
     let mut patch = Map::new();
     for (key, value) in entry.iter().filter(|(key, _)| !NEEDED_FOR_DELETION.contains(&key.as_str())) {
@@ -45,11 +83,20 @@ pub(crate) fn shortened(inventory: &Inventory, agent_id: &str) -> Option<Value> 
             patch.insert(key.clone(), Value::Object(block.into_iter().chain(off).collect()));
         }
     }
-    (!patch.is_empty()).then(|| patch_of(inventory, vec![(agent_id, patch)], &BTreeMap::new()))
+    (!patch.is_empty()).then(|| change_of(inventory, vec![(agent_id, patch)], &BTreeMap::new()))
 }
 
-/// The merge patch with these keys of entries by id.
-fn patch_of(
+/// The change of these keys of entries by id.
+fn change_of(
+    inventory: &Inventory,
+    entries: Vec<(&str, Map<String, Value>)>,
+    blocks: &BTreeMap<String, Value>,
+) -> ConfigChange {
+    let replaced = replaced_arrays(inventory, entries.iter().map(|(id, patch)| (*id, patch)));
+    ConfigChange { raw: merge_patch(inventory, entries, blocks), replaced }
+}
+
+fn merge_patch(
     inventory: &Inventory,
     entries: Vec<(&str, Map<String, Value>)>,
     blocks: &BTreeMap<String, Value>,

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use tracing::{info, warn};
 
 use super::batch_window::BatchWindow;
-use super::config_patch::{Patch, raw};
+use super::config_patch::{Patch, change};
 use super::entry_losses::EntryLosses;
 use super::entry_queue::EntryQueue;
 use super::recheck::Recheck;
@@ -24,7 +24,7 @@ use super::shared_blocks::SharedBlocks;
 use super::unwritable::Unwritable;
 use super::write_guard::{WriteGuard, WriteHash};
 use super::writer_state::WriterState;
-use crate::openclaw::channel::{CONFIG_WRITE_TIMEOUT, Change, Requester, resync};
+use crate::openclaw::channel::{Change, Requester, resync};
 use crate::openclaw::model::writes::EntryWriteState;
 use crate::openclaw::model::{
     AgentEntry, CallError, ConfigWrites, EntryState, HeartbeatClaims, Inventory, Rewritten, WriteRefusal,
@@ -214,8 +214,8 @@ impl ConfigWriter {
             recheck.wait_for_record();
             return None;
         };
-        let raw = (!ids.is_empty() || !blocks.is_empty()).then(|| raw(&inventory, &entries, &blocks))?;
-        Some(Patch { ids, raw, inventory })
+        let change = (!ids.is_empty() || !blocks.is_empty()).then(|| change(&inventory, &entries, &blocks))?;
+        Some(Patch { ids, change, inventory })
     }
 
     /// The end of the batch window of the next patch; `None` if the patch waits for no further entries.
@@ -253,8 +253,7 @@ impl ConfigWriter {
         let began = Instant::now();
         self.window.send();
         self.parts.shared.sent(patch.ids.is_empty());
-        let params = json!({ "raw": patch.raw.to_string(), "baseHash": patch.inventory.config_hash });
-        let result = self.requester.call("config.patch", params, CONFIG_WRITE_TIMEOUT).await;
+        let result = patch.change.send(&self.requester, &patch.inventory).await;
         // The answer contains the whole config. It is dropped before the config is read again.
         let result = result.map(|answer| answer.peek().is_some_and(|PatchAnswer { noop }| noop));
         // The config is read again whatever the answer was, and before the next write looks at it.

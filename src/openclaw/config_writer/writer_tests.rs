@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::Map;
+use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
 use super::*;

@@ -283,6 +283,11 @@ impl CallError {
             .is_some_and(|m| m.contains("; re-run config.get and retry") || m.ends_with("changed since last load"))
     }
 
+    /// Whether the gateway wants the arrays named that a patch shortens (`docs/gateway-facts.md#config-writes`).
+    pub(crate) fn asks_for_replaced_arrays(&self) -> bool {
+        self.gateway_message().is_some_and(|m| m.starts_with("config.patch would remove entries from array"))
+    }
+
     /// Whether the gateway refuses the name of a workspace file.
     #[must_use]
     pub fn is_unsupported_file(&self) -> bool {
