@@ -7,17 +7,17 @@ use serde_json::Value;
 use super::merge::{have_ids, id_of};
 
 /// The paths of the arrays that lose values by this patch.
-pub(crate) fn shortened_arrays(base: &Value, patch: &Value, merged: &Value) -> BTreeSet<String> {
+pub(crate) fn shortened_arrays(base: &Value, patch: &Value, result: &Value) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
-    collect(base, patch, merged, "", &mut paths);
+    collect(base, patch, result, "", &mut paths);
     paths
 }
 
-fn collect(base: &Value, patch: &Value, merged: &Value, path: &str, paths: &mut BTreeSet<String>) {
+fn collect(base: &Value, patch: &Value, result: &Value, place: &str, paths: &mut BTreeSet<String>) {
     let (Some(base), Some(patch)) = (base.as_object(), patch.as_object()) else { return };
     for (key, change) in patch {
-        let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        let (old, new) = (base.get(key).unwrap_or(&Value::Null), merged.get(key).unwrap_or(&Value::Null));
+        let at = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+        let (old, new) = (base.get(key).unwrap_or(&Value::Null), result.get(key).unwrap_or(&Value::Null));
         match (old, change, new) {
             (Value::Array(old), Value::Array(changes), Value::Array(new)) if have_ids(old) => {
                 let is_kept = |item: &&Value| new.iter().any(|new| id_of(new) == id_of(item));

@@ -263,11 +263,15 @@ fn wait_for_an_entry(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> 
     CONTINUE
 }
 
+/// Whether only `agents.create` may bring the agent back: an entry alone opens no id that the gateway has closed, and a gateway that reads one
+/// may not start any more (`docs/gateway-facts.md#ids-that-were-deleted`).
+fn must_be_created(input: &RuleInput<'_>) -> bool {
+    input.observed.registration == Registration::Absent && used_before(input.desired, input.cluster.status)
+}
+
 fn create_anew(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     let RuleInput { desired, observed, .. } = input;
-    let is_open = observed.settled && observed.config != ConfigAccess::Obstructed;
-    let absent = observed.registration == Registration::Absent && is_open;
-    if absent && used_before(desired, input.cluster.status) {
+    if must_be_created(input) && observed.settled && observed.config != ConfigAccess::Obstructed {
         plan.steps.extend(input.token_change.map(Step::Token));
         plan.steps.push(Step::Create(desired.identity.clone()));
         return again(plan);
@@ -277,6 +281,7 @@ fn create_anew(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
 
 fn submit_entry(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     match input.observed.registration {
+        Registration::Absent if must_be_created(input) => {}
         Registration::Absent | Registration::Outdated if input.observed.config != ConfigAccess::Obstructed => {
             plan.steps.push(Step::SubmitEntry(Box::new(input.desired.entry.clone())));
         }

@@ -247,12 +247,12 @@ fn an_agent_in_another_workspace_is_bound_again_and_not_released() {
 }
 
 #[test]
-fn no_agent_is_created_while_the_gateway_is_unsettled() {
+fn nothing_is_made_under_a_used_id_while_the_gateway_is_unsettled() {
     let mut fixture = applied().bound().with_token();
     fixture.desired.origin = Origin::Chosen;
     fixture.observed.settled = false;
     let plan = fixture.plan();
-    assert_eq!((names(&plan), reason(&plan)), (vec!["submit_entry"], Some(Reason::NotSettled)));
+    assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::NotSettled)));
 }
 
 #[test]

@@ -35,11 +35,11 @@ pub(super) fn replaced_arrays<'a>(
     paths
 }
 
-fn add(paths: &mut Vec<String>, path: &str, patch: &Value, actual: &Value) {
-    match (patch, actual) {
+fn add(paths: &mut Vec<String>, path: &str, change: &Value, actual: &Value) {
+    match (change, actual) {
         (_, Value::Array(_)) => paths.push(path.to_owned()),
-        (Value::Object(patch), Value::Object(actual)) => {
-            for (key, value) in patch {
+        (Value::Object(change), Value::Object(actual)) => {
+            for (key, value) in change {
                 if let Some(actual) = actual.get(key) {
                     add(paths, &format!("{path}.{key}"), value, actual);
                 }
@@ -48,7 +48,7 @@ fn add(paths: &mut Vec<String>, path: &str, patch: &Value, actual: &Value) {
         // An object that goes takes its arrays along.
         (_, Value::Object(actual)) => {
             for (key, value) in actual {
-                add(paths, &format!("{path}.{key}"), patch, value);
+                add(paths, &format!("{path}.{key}"), change, value);
             }
         }
         (_, Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {}
