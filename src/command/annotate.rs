@@ -13,7 +13,7 @@ use super::targets::{self, Target};
 #[derive(Debug, clap::Args)]
 pub struct AnnotateOptions {
     /// A kind and names of objects, or KIND/NAME for each object; then KEY=VALUE to set an annotation and KEY- to remove it.
-    #[arg(value_name = "KIND [NAME] KEY=VALUE", required = true, num_args = 2..)]
+    #[arg(value_name = "KIND [NAME] KEY=VALUE", required = true, num_args = 1..)]
     words: Vec<String>,
     /// Change annotations that have another value already.
     #[arg(long)]

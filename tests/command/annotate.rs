@@ -26,6 +26,27 @@ async fn annotations_are_set_changed_and_removed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn options_may_stand_between_the_objects_and_the_annotations() {
+    let rig = Rig::new().await;
+    rig.agents(&["one"]).await;
+    let demo = include_str!("../../harness/src/demo/embedded.rs");
+    let printed = demo.lines().find_map(|line| line.trim().strip_prefix("println!(\"  muster annotate ")).unwrap();
+    let printed = printed.trim_end_matches("\");").replace("{agent}", "one").replace("{NAMESPACE}", "fleet");
+    let printed = printed.replace("\\\"$(date -u +%FT%TZ)\\\"", "2026-03-01T10:00:00Z");
+    for line in [
+        printed.as_str(),
+        "-n fleet agent one a=b",
+        "agent one -n fleet a=b",
+        "agent/one -n fleet a=b",
+        "agent/one a=b",
+    ] {
+        assert_eq!(rig.ok(&format!("annotate {line}")).await, "agent.muster.dev/one annotated\n", "{line}");
+    }
+    let annotations = rig.get(&format!("{AGENTS}/one")).await["metadata"]["annotations"].clone();
+    assert_eq!(annotations, json!({ "muster.dev/rotate-requested-at": "2026-03-01T10:00:00Z", "a": "b" }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_object_and_a_wrong_command_line_are_refused() {
     let rig = Rig::new().await;
     let ran = rig.run("annotate agent nobody a=b").await;
@@ -33,7 +54,13 @@ async fn a_missing_object_and_a_wrong_command_line_are_refused() {
     rig.agents(&["one"]).await;
     let ran = rig.run("annotate agent one Bad/Key/=b").await;
     assert!(ran.status == 1 && ran.err.contains("metadata.annotations"), "{ran:?}");
-    for line in ["annotate agents a=b", "annotate agents one", "annotate agents one =b", "annotate agents one a=b a-"] {
+    for line in [
+        "annotate agents a=b",
+        "annotate agents one",
+        "annotate agents one =b",
+        "annotate agents one a=b a-",
+        "annotate agents",
+    ] {
         assert_eq!(rig.run(line).await.status, 2, "{line}");
     }
 }
