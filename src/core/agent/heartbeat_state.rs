@@ -226,13 +226,41 @@ impl HeartbeatFlaw {
                 "the gateway runs no heartbeat, because heartbeats are turned off on it; turn them on there with openclaw system heartbeat enable".into()
             }
             Self::Skipped(SkipReason::QuietHours) => "the gateway skipped the heartbeat outside the active hours".into(),
-            Self::Skipped(SkipReason::Other(reason)) => format!(
-                "the gateway skipped the last heartbeats ({reason}); with cron-in-progress, a heartbeat of another agent on the gateway does not end, for example because its model answers 429"
-            ),
+            Self::Skipped(SkipReason::Other(reason)) => {
+                format!("the gateway skipped the last heartbeats ({reason}){}", skip_advice(reason))
+            }
             Self::Failed(reason) => format!(
                 "the last heartbeat failed ({reason}); look at the agent's session on the gateway, and at its model"
             ),
         }
+    }
+}
+
+/// The cause of a skip whose reason may pass, and the next step (`docs/gateway-facts.md#heartbeat-jobs`).
+fn skip_advice(reason: &str) -> &'static str {
+    match reason {
+        "requests-in-flight" | "active-run" => {
+            ", because a run of the agent, or another request in the gateway's main queue, was not over; if that goes on, look for a run that does not end in its sessions on the gateway, and stop it"
+        }
+        "cron-in-progress" => {
+            ", because another job of its scheduler ran, such as the heartbeat of another agent; find the job that does not end with openclaw cron list there, for example one whose model answers 429"
+        }
+        "channel-not-ready" => {
+            ", because the channel of their answers was not ready; connect the channel, or set spec.heartbeat.target to none"
+        }
+        "alerts-disabled" => {
+            ", because the channel of their answers shows nothing of them; set showOk, showAlerts or useIndicator in the heartbeatVisibility of the channel to true, or set spec.heartbeat.target to none"
+        }
+        "preempted" => {
+            ", because another run of the same session took their place; find what starts these runs in the agent's session on the gateway"
+        }
+        "agent-runner-cancelled" => ", because their runs were cancelled; find what cancels them in the gateway's log",
+        "not-due" | "min-spacing" | "flood" => {
+            ", because the runs of the agent follow each other too closely; set a longer spec.heartbeat.interval, or find in the gateway's log what else runs the agent"
+        }
+        "handler-unavailable" => ", because it starts or stops; if that goes on, see its log",
+        "store-replaced" => ", because its session store was replaced meanwhile; if that goes on, see its log",
+        _ => "; see the gateway's log for the cause",
     }
 }
 

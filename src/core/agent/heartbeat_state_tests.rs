@@ -154,3 +154,27 @@ fn every_message_says_what_to_do_and_fits_a_condition() {
         assert!((40..1024).contains(&flaw.message().len()), "{flaw:?}");
     }
 }
+
+#[test]
+fn each_reason_of_a_skip_has_its_own_explanation_and_next_step() {
+    let message = |reason: &str| HeartbeatFlaw::Skipped(SkipReason::Other(reason.into())).message();
+    for (reason, words) in [
+        ("requests-in-flight", "look for a run that does not end in its sessions"),
+        ("active-run", "look for a run that does not end in its sessions"),
+        ("cron-in-progress", "openclaw cron list"),
+        ("channel-not-ready", "set spec.heartbeat.target to none"),
+        ("alerts-disabled", "heartbeatVisibility"),
+        ("preempted", "another run of the same session"),
+        ("agent-runner-cancelled", "were cancelled"),
+        ("not-due", "longer spec.heartbeat.interval"),
+        ("min-spacing", "longer spec.heartbeat.interval"),
+        ("flood", "longer spec.heartbeat.interval"),
+        ("handler-unavailable", "starts or stops"),
+        ("store-replaced", "its session store was replaced"),
+        ("something-new", "see the gateway's log for the cause"),
+    ] {
+        let message = message(reason);
+        assert!(message.contains(words) && message.contains(&format!("({reason})")), "{message}");
+        assert_eq!(message.contains("another agent"), reason == "cron-in-progress", "{message}");
+    }
+}
