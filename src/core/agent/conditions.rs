@@ -1,5 +1,6 @@
 //! The conditions of an agent.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::blocked::Blocker;
@@ -305,6 +306,21 @@ fn settled(state: FileState) -> bool {
     }
 }
 
+/// Why an agent counts as online.
+fn online_because(desired: &Desired, liveness: &Liveness, now: Timestamp) -> &'static str {
+    if liveness.is_silent(desired, now) {
+        "a run of the agent goes on; silence counts from the end of the run"
+    } else if desired.heartbeat_interval.is_zero() {
+        "the agent has called Muster's API; without a heartbeat no further call is expected"
+    } else if !liveness.expects_calls(desired) || liveness.is_excused(desired, now) {
+        "the agent has called Muster's API; no further call is due, see HeartbeatConfigured"
+    } else if liveness.called_lately(desired, now) {
+        "the agent calls Muster's API within two heartbeat intervals"
+    } else {
+        "the agent has called Muster's API, and less than two heartbeat intervals in which a call was due have passed since"
+    }
+}
+
 fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> ConditionUpdate {
     let (seen, now) = (new.heartbeat.as_ref().map(|h| h.last_seen.0), input.now);
     let liveness = Liveness::of(seen, new, input.observed);
@@ -318,16 +334,12 @@ fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> 
     let is_in_time = decision == WakeDecision::Nothing || liveness.checked_in && decision.is_open();
     let unanswered = !liveness.expects_calls(desired) && !is_in_time;
     if liveness.is_fresh(desired, now) && !unanswered {
-        let message = if liveness.is_silent(desired, now) {
-            "a run of the agent goes on; silence counts from the end of the run"
-        } else if desired.heartbeat_interval.is_zero() {
-            "the agent has called Muster's API; without a heartbeat no further call is expected"
-        } else if !liveness.expects_calls(desired) {
-            "the agent has called Muster's API; no further call is due, see HeartbeatConfigured"
-        } else {
-            "the agent calls Muster's API within two heartbeat intervals"
-        };
-        return ConditionUpdate::new(ConditionType::CheckedIn, true, Reason::CheckedIn, message);
+        return ConditionUpdate::new(
+            ConditionType::CheckedIn,
+            true,
+            Reason::CheckedIn,
+            online_because(desired, &liveness, now),
+        );
     }
     if let Some(suspension) = input.blocker.filter(|blocker| blocker.is_suspension()) {
         let message = format!("{}; Muster wakes no agent there", suspension.error().message);

@@ -90,6 +90,19 @@ impl Liveness {
         }
     }
 
+    /// Whether the agent called within two of its heartbeat intervals.
+    #[must_use]
+    pub fn called_lately(&self, desired: &Desired, now: Timestamp) -> bool {
+        self.last_seen.is_some_and(|seen| now < later(seen, desired.heartbeat_interval * 2))
+    }
+
+    /// Whether the agent need not call at present: outside its active hours, and while the gateway skips the heartbeats since the last call.
+    #[must_use]
+    pub fn is_excused(&self, desired: &Desired, now: Timestamp) -> bool {
+        let is_skipped = self.skipped > self.last_seen && !self.called_lately(desired, now);
+        is_skipped || self.active_from(desired, now).is_some()
+    }
+
     /// Whether the agent's silence exceeds two of its heartbeat intervals.
     #[must_use]
     pub fn is_silent(&self, desired: &Desired, now: Timestamp) -> bool {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::shared::ActiveHours;
 use crate::core::agent::blocked::Blocker;
 use crate::core::agent::fixtures::{AgentFixture, applied, at};
 use crate::core::agent::observed::Observed;
@@ -176,4 +177,48 @@ fn a_refused_file_is_named_with_the_next_step() {
     fixture.now += 1;
     fixture.record(&fixture.plan(), None);
     assert_eq!(fixture.status, status);
+}
+
+#[test]
+fn an_agent_that_was_not_due_for_two_intervals_is_not_said_to_have_called_within_them() {
+    let message = |change: &dyn Fn(&mut AgentFixture)| {
+        let mut fixture = applied().working();
+        fixture.status.last_run = None;
+        change(&mut fixture);
+        fixture.record(&Plan::default(), None);
+        let checked_in = find(&fixture.status.conditions, ConditionType::CheckedIn).unwrap().clone();
+        assert_eq!(checked_in.status, "True", "{checked_in:?}");
+        checked_in.message
+    };
+    let in_time = "calls Muster's API within two heartbeat intervals";
+    let not_due = "no further call is due, see HeartbeatConfigured";
+    // The last call was at 1001 s, and the interval is 300 s.
+    let skipped = |fixture: &mut AgentFixture| fixture.observed.heartbeat.skipped_at = Some(at(1500));
+    let quiet = |fixture: &mut AgentFixture| {
+        skipped(fixture);
+        fixture.observed.heartbeat.is_quiet = true;
+    };
+    let outside = |fixture: &mut AgentFixture| {
+        let hours = ActiveHours { start: "00:00".into(), end: "00:20".into(), timezone: Some("UTC".into()) };
+        fixture.observed.heartbeat.hours = Some(hours);
+    };
+    for (now, change, words) in [
+        (1600, &skipped as &dyn Fn(&mut AgentFixture), in_time),
+        (1601, &skipped, not_due),
+        (1700, &quiet, not_due),
+        (1199, &outside, in_time),
+        (1201, &outside, not_due),
+        (1700, &outside, not_due),
+    ] {
+        let message = message(&|fixture| {
+            change(fixture);
+            fixture.now = now;
+        });
+        assert!(message.contains(words), "{now}: {message}");
+    }
+    let ran = message(&|fixture| {
+        fixture.observed.activity.rested = Some((at(1100), at(1650)));
+        fixture.now = 1700;
+    });
+    assert!(ran.contains("less than two heartbeat intervals in which a call was due"), "{ran}");
 }
