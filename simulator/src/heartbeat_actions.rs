@@ -13,6 +13,9 @@ impl Simulator {
             return;
         };
         job["state"]["runningAtMs"] = json!(now_ms);
+        if let Some(state) = job["state"].as_object_mut() {
+            state.remove("lastError");
+        }
         let payload = json!({"jobId": job["id"], "action": "started", "job": job, "runAtMs": now_ms});
         world.emit("cron", &payload);
     }

@@ -185,6 +185,26 @@ async fn heartbeats_skipped_behind_another_agent_move_the_silence_and_are_named_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_running_heartbeat_whose_last_skip_has_lost_its_reason_says_nothing() {
+    let (mut rig, gateway, id) = idle_agent(Profile::v2026_9_6(), json!({})).await;
+    for _ in 0..4 {
+        gateway.skip_heartbeat(&id, "quiet-hours");
+        run_long(&mut rig, Duration::from_mins(5)).await;
+    }
+    let (_, reason, message) = checked_in(&rig);
+    assert!(reason == "CheckedIn" && message.contains("no further call is due"), "{message}");
+    gateway.begin_heartbeat(&id);
+    rig.stop();
+    rig.start();
+    rig.run_for(Duration::from_mins(1)).await;
+    assert_eq!(heartbeat(&rig).1, "Reconciled", "{:?}", heartbeat(&rig));
+    gateway.skip_heartbeat(&id, "requests-in-flight");
+    rig.run_for(Duration::from_mins(1)).await;
+    let (_, reason, message) = heartbeat(&rig);
+    assert!(reason == "HeartbeatSkipped" && message.contains("look for a run that does not end"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_heartbeat_that_fails_is_shown_and_its_silence_counts() {
     let (mut rig, gateway, id) = idle_agent(Profile::v2026_9_6(), json!({})).await;
     gateway.begin_heartbeat(&id);

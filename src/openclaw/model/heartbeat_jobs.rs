@@ -189,16 +189,17 @@ impl RawJob {
         HeartbeatJob { enabled: self.enabled != Some(false), last: self.outcome() }
     }
 
-    /// The outcome of the last run that is over; `None` without one, and for an unknown status.
+    /// The outcome of the last run that is over; `None` without one, for an unknown status, and without the reason of a skip or a
+    /// failure, which the gateway clears when the next run starts (`docs/gateway-facts.md#heartbeat-jobs`).
     pub(crate) fn outcome(&self) -> Option<JobOutcome> {
         let state = self.state.as_ref()?;
-        let error = state.last_error.as_deref().unwrap_or_default();
+        let error = || state.last_error.as_deref().filter(|error| !error.is_empty());
         let result = match state.last_run_status.as_deref()? {
             "ok" => HeartbeatResult::Ran,
-            "skipped" => HeartbeatResult::Skipped(SkipReason::read(error)),
+            "skipped" => HeartbeatResult::Skipped(SkipReason::read(error()?)),
             "error" => HeartbeatResult::Failed(match &state.last_error_reason {
                 Some(reason) => reason.clone(),
-                None => clean(error.trim_start_matches("heartbeat failed: ")),
+                None => clean(error()?.trim_start_matches("heartbeat failed: ")),
             }),
             _ => return None,
         };
@@ -322,5 +323,14 @@ mod tests {
         let skipped = outcome("skipped", skipped).unwrap();
         assert_eq!(skipped.result, HeartbeatResult::Skipped(SkipReason::Other("cron-in-progress".into())));
         assert_eq!(skipped.skips, 3);
+    }
+    #[test]
+    fn a_skip_or_a_failure_without_its_reason_is_no_outcome() {
+        // 2026.9.6 clears `lastError` when the next run starts.
+        let running = r#"{"lastRunAtMs": 1, "runningAtMs": 2, "lastRunStatus": "STATUS", "consecutiveSkipped": 9}"#;
+        for status in ["skipped", "error"] {
+            let job = format!(r#"{{"state": {}}}"#, running.replace("STATUS", status));
+            assert_eq!(serde_json::from_str::<RawJob>(&job).unwrap().outcome(), None, "{status}");
+        }
     }
 }
