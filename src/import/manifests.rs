@@ -54,6 +54,10 @@ pub(super) fn agents(inventory: &Inventory, names: &Names) -> ImportedAgents {
             _ if id == "main" => {
                 imported.notes.push("main: the gateway's own agent is never adopted".to_owned());
             }
+            Some(_) if let Some(listed) = listed_as(inventory, row) => imported.notes.push(format!(
+                "{id}: left out, because the gateway lists its config entry {id:?} as {listed:?}; rename the entry to {listed:?} in the \
+                 gateway's config, then import again"
+            )),
             Some(_) if let Some(other) = shares_folder(inventory, row) => {
                 imported.notes.push(format!(
                     "{id}: left out, because its workspace is, contains or is within the workspace of {}, and Muster keeps the folders \
@@ -74,6 +78,8 @@ pub(super) fn agents(inventory: &Inventory, names: &Names) -> ImportedAgents {
                 imported.manifests.push(manifest("Agent", &name, names, &Value::Object(spec)));
             }
             Some(_) => imported.notes.push(format!("{id}: left out, because spec.agentId cannot be {id:?}")),
+            // The note is under the id of its entry.
+            None if inventory.agents.values().any(|other| listed_as(inventory, other) == Some(id)) => {}
             None => imported.notes.push(format!("{id}: left out, because the gateway's config has no entry for it")),
         }
     }
@@ -106,6 +112,24 @@ fn shares_folder<'a>(inventory: &'a Inventory, row: &AgentRow) -> Option<&'a Age
     let meets = |path: &str| folder.meets(&Folder::parse(path));
     let mut others = inventory.agents.values().filter(|other| other.id != row.id);
     others.find(|other| other.workspace.as_deref().is_some_and(meets))
+}
+
+/// The id under which the gateway lists an entry whose own id it changes (`docs/gateway-facts.md#agents`).
+fn listed_as<'a>(inventory: &'a Inventory, row: &AgentRow) -> Option<&'a str> {
+    let listed = inventory.agents.get(&normalised(&row.id)).filter(|listed| listed.id != "main")?;
+    let is_one_agent = row.entry.is_some() && !row.in_roster && listed.entry.is_none();
+    is_one_agent.then_some(listed.id.as_str())
+}
+
+/// The form of an id in the gateway's roster: lower case, with a hyphen in the place of other characters.
+fn normalised(id: &str) -> String {
+    let lower = id.trim().to_lowercase();
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    if lower.starts_with(|c: char| is_word(c) && !matches!(c, '-' | '_')) && lower.chars().all(is_word) {
+        return lower;
+    }
+    let parts: Vec<_> = lower.split(|c| !is_word(c)).filter(|part| !part.is_empty()).collect();
+    parts.join("-").trim_matches('-').to_owned()
 }
 
 /// Whether `spec.agentId` accepts the id.

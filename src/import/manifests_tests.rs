@@ -96,6 +96,28 @@ fn object_names_are_valid_and_unique() {
 }
 
 #[test]
+fn an_id_that_the_gateway_lists_in_another_form_gets_one_note() {
+    let mut inventory = inventory(&json!({
+        "Ops_Bot": { "workspace": "/srv/ops" }, "review.bot": {}, "free": { "workspace": "/srv/free" },
+    }));
+    for (written, listed, workspace) in
+        [("Ops_Bot", "ops_bot", "/srv/ops"), ("review.bot", "review-bot", "/srv/review")]
+    {
+        inventory.agents.get_mut(written).unwrap().in_roster = false;
+        let (id, workspace) = (listed.to_owned(), Some(workspace.to_owned()));
+        inventory.agents.insert(id.clone(), AgentRow { id, workspace, entry: None, in_roster: true });
+    }
+    let imported = agents(&inventory, &Names { namespace: None, gateway: "g".into(), board: "b".into() });
+    assert_eq!(imported.manifests.len(), 1);
+    let note = |written: &str, listed: &str| {
+        format!(
+            "{written}: left out, because the gateway lists its config entry {written:?} as {listed:?}; rename the entry to {listed:?} in the gateway's config, then import again"
+        )
+    };
+    assert_eq!(imported.notes, [note("Ops_Bot", "ops_bot"), note("review.bot", "review-bot")]);
+}
+
+#[test]
 fn agents_that_muster_may_have_made_get_a_note() {
     let uid = "0f8c2e1a-5b7d-4c3e-9a10-2b4c6d8e0f12";
     let made = ["mc", "lead", "mc-gateway"].map(|prefix| format!("{prefix}-{uid}"));
