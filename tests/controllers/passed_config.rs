@@ -101,3 +101,33 @@ async fn a_model_keeps_the_gateways_fallbacks_until_the_spec_names_its_own() {
         rig.until_ready().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_adopted_agent_loses_no_fallbacks_by_its_first_model_and_gets_none_beside_its_own() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.run_for(std::time::Duration::from_secs(5)).await;
+    gateway.edit_config(|config| {
+        config["agents"]["defaults"]["model"] = json!({ "primary": "acme/default", "fallbacks": ["f/1", "f/2"] });
+        config["agents"]["ownership"] = json!("explicit");
+        let entries = &mut config["agents"]["entries"];
+        entries["inherits"] = json!({ "workspace": "/srv/inherits" });
+        entries["named"] = json!({ "workspace": "/srv/named", "model": "acme/own" });
+        entries["object"] = json!({ "workspace": "/srv/object", "model": { "primary": "acme/own" } });
+    });
+    let inherited = ["f/1", "f/2"];
+    for (model, expected) in [
+        ("p/m", [json!({ "primary": "p/m", "fallbacks": inherited }), json!("p/m"), json!({ "primary": "p/m" })]),
+        ("p/n", [json!({ "primary": "p/n", "fallbacks": inherited }), json!("p/n"), json!({ "primary": "p/n" })]),
+    ] {
+        for (id, expected) in ["inherits", "named", "object"].into_iter().zip(expected) {
+            let adopted = json!({
+                "boardRef": { "name": "ops" }, "agentId": id, "adoptionPolicy": "IfExists", "model": model,
+                "wake": { "enabled": false },
+            });
+            rig.agent(id, adopted);
+            rig.until("the model", |_| gateway.agents()[id]["model"] == expected).await;
+        }
+        rig.until_ready().await;
+    }
+}

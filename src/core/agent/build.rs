@@ -194,14 +194,15 @@ fn retired_keys(agent: &Agent, named: &BTreeMap<String, Value>) -> BTreeSet<Stri
 }
 
 /// The model of the entry. A name alone does not turn off the gateway's fallbacks, and changes none that the entry has. An adopted agent
-/// without fallbacks stays without.
+/// whose own model has no fallbacks stays without.
 fn model(agent: &Agent, references: &References, inventory: Option<&Inventory>) -> Option<EntryModel> {
     let spec = &agent.spec;
     let primary = single_line(spec.model.as_ref())?;
-    let defaults = inventory.filter(|_| !references.names.adopted).map(|inventory| inventory.default_fallbacks.clone());
+    let defaults = inventory.map(|inventory| inventory.default_fallbacks.clone()).unwrap_or_default();
     let fallbacks = match &spec.model_fallbacks {
         Some(named) => EntryFallbacks::Named(named.iter().filter_map(|name| one_line(name)).collect()),
-        None => EntryFallbacks::Kept(defaults.unwrap_or_default()),
+        None if references.names.adopted => EntryFallbacks::KeptWithModel(defaults),
+        None => EntryFallbacks::Kept(defaults),
     };
     Some(EntryModel { primary, fallbacks })
 }

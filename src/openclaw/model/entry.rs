@@ -53,6 +53,8 @@ pub enum EntryFallbacks {
     Named(Vec<String>),
     /// Those that the entry has, or else these.
     Kept(Vec<String>),
+    /// Those that the entry has, or these if the entry has no model.
+    KeptWithModel(Vec<String>),
 }
 
 impl Default for EntryFallbacks {
@@ -69,9 +71,11 @@ impl EntryModel {
         let has_primary = object.map_or(actual, |object| object.get("primary")) == Some(&primary);
         let stored = object.and_then(|object| object.get("fallbacks"));
         let list = |names: &Vec<String>| names.iter().map(|name| json!(escaped(name))).collect::<Value>();
+        let unless = |has_own: bool, defaults| Some(list(defaults)).filter(|_| !has_own && !defaults.is_empty());
         let fallbacks = match &self.fallbacks {
             EntryFallbacks::Named(names) => Some(list(names)),
-            EntryFallbacks::Kept(defaults) => Some(list(defaults)).filter(|_| stored.is_none() && !defaults.is_empty()),
+            EntryFallbacks::Kept(defaults) => unless(stored.is_some(), defaults),
+            EntryFallbacks::KeptWithModel(defaults) => unless(actual.is_some(), defaults),
         };
         let fallbacks = fallbacks.filter(|list| stored != Some(list));
         match (has_primary, fallbacks, object) {
