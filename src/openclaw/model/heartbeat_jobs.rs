@@ -324,6 +324,7 @@ mod tests {
         assert_eq!(skipped.result, HeartbeatResult::Skipped(SkipReason::Other("cron-in-progress".into())));
         assert_eq!(skipped.skips, 3);
     }
+
     #[test]
     fn a_skip_or_a_failure_without_its_reason_is_no_outcome() {
         // 2026.9.6 clears `lastError` when the next run starts.
