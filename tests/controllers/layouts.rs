@@ -123,6 +123,26 @@ async fn a_file_that_cannot_be_written_is_reported_by_the_first_write_and_agents
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_that_is_created_says_that_the_config_cannot_be_written_and_is_tried_after_growing_pauses() {
+    for profile in [Profile::v2026_3_2, Profile::v2026_7_1, Profile::v2026_9_6] {
+        let (mut rig, gateway) = laid_out(profile(), ConfigLayout::Mounted);
+        rig.agent("one", json!({ "boardRef": { "name": "ops" }, "agentId": "chosen" }));
+        let message = rig.until_reason("one", "ConfigNotWritable").await;
+        assert!(message.contains("ConfigSynced of AgentGateway"), "{message}");
+        let before = gateway.count("agents.create");
+        for _ in 0..30 {
+            rig.run_for(Duration::from_mins(1)).await;
+            assert_eq!(rig.condition("one", ConditionType::Ready).1, "ConfigNotWritable");
+        }
+        let tried = gateway.count("agents.create") - before;
+        assert!((5..=9).contains(&tried), "{tried} creations in half an hour");
+        gateway.lay_out_config(ConfigLayout::OneFile);
+        rig.run_for(Duration::from_mins(6)).await;
+        rig.until_ready().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_could_not_be_written_is_reported_while_an_agent_waits_for_it() {
     for spec in
         [json!({ "boardRef": { "name": "ops" } }), json!({ "boardRef": { "name": "ops" }, "agentId": "chosen" })]

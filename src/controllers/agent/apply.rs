@@ -8,7 +8,9 @@ use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
 use crate::controllers::gateway_handle::FileWriteResult;
+use crate::core::agent::blocked::config_unwritable;
 use crate::core::agent::conclude::Outcome;
+use crate::core::agent::desired::Desired;
 use crate::core::agent::found_files;
 use crate::core::agent::label::LabelResult;
 use crate::core::agent::observed::{Observed, Registration};
@@ -68,7 +70,7 @@ async fn apply(
             // A queued entry would be written concurrently.
             gateway.client().withdraw(&identity.agent_id);
             let created = gateway.client().agent_create(&identity.agent_id, &identity.workspace).await;
-            created.map_err(|e| ReconcileError::gateway("to create the agent", &e))?;
+            created.map_err(|error| not_created(step.desired, &error))?;
         }
         Step::SubmitEntry(entry) => {
             if observed.registration == Registration::Absent {
@@ -111,6 +113,14 @@ async fn confirm(step: &StepContext<'_>, work: &mut Work) -> Result<(), Reconcil
     let is_same = |now: &Agent| version(now) == version(&work.agent);
     work.is_confirmed = now.as_deref().is_some_and(is_same);
     if work.is_confirmed { Ok(()) } else { Err(StoreError::Conflict(key.to_string()).into()) }
+}
+
+/// The error of a creation that failed.
+fn not_created(desired: &Desired, error: &CallError) -> ReconcileError {
+    if error.is_unwritable_config(false) {
+        return config_unwritable(desired);
+    }
+    ReconcileError::gateway("to create the agent", error)
 }
 
 /// Changes the token Secret, and records its new content.

@@ -91,8 +91,10 @@ impl GatewayHandle {
             // The queued entry was submitted for an earlier spec.
             self.client.withdraw(id);
         }
-        let over_budget = writes.budget_until.is_some_and(|until| until > Instant::now());
-        Observed { over_budget, ..observed }
+        let now = Instant::now();
+        let over_budget = writes.budget_until.is_some_and(|until| until > now);
+        let creation_in = writes.creation_at.filter(|at| *at > now).map(|at| at - now);
+        Observed { over_budget, creation_in, ..observed }
     }
 
     fn observe_heartbeat(&self, inventory: &Inventory, id: &str, now: Timestamp) -> ObservedHeartbeat {

@@ -75,18 +75,18 @@ pub(crate) fn secret_conflict(desired: &Desired) -> ReconcileError {
 }
 
 /// The entry waits until the gateway can write its config.
-pub(crate) fn config_unwritable(desired: &Desired) -> Blocker {
+pub(crate) fn config_unwritable(desired: &Desired) -> ReconcileError {
     let text = format!(
         "the agent waits until the gateway can write its config; condition ConfigSynced of AgentGateway {} says what to do",
         desired.gateway
     );
-    Blocker::Pending(ReconcileError::permanent(Reason::ConfigNotWritable, text))
+    ReconcileError::permanent(Reason::ConfigNotWritable, text)
 }
 
 /// The blocker of an entry that is not in place yet.
 pub(crate) fn entry_blocker(desired: &Desired, observed: &Observed) -> Blocker {
     if observed.config != ConfigAccess::Writable && observed.registration != Registration::Invisible {
-        return config_unwritable(desired);
+        return Blocker::Pending(config_unwritable(desired));
     }
     if let Some((code, message)) = &observed.refused {
         let advice = if is_size_drop(message) {
@@ -151,7 +151,10 @@ fn sections<'a>(desired: &'a Desired, name: &str) -> Vec<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::core::agent::desired::Origin;
     use crate::core::agent::fixtures::applied;
     use crate::core::agent::step::Step;
     use crate::openclaw::model::FileLimit;
@@ -170,6 +173,23 @@ mod tests {
             assert_eq!((plan.steps, error.error().reason), (vec![], Reason::ConfigNotWritable), "{registration:?}");
             assert!(error.error().message.contains("ConfigSynced of AgentGateway"), "{}", error.error().message);
         }
+    }
+
+    #[test]
+    fn a_creation_that_failed_waits_and_nothing_else_registers_its_agent() {
+        let mut fixture = applied().bound().with_token();
+        fixture.desired.origin = Origin::Chosen;
+        fixture.observed = Observed {
+            config: ConfigAccess::Failed,
+            settled: true,
+            creation_in: Some(Duration::from_secs(9)),
+            ..Observed::default()
+        };
+        let plan = fixture.plan();
+        assert_eq!(plan.blocker.clone().unwrap().error().reason, Reason::ConfigNotWritable);
+        assert!(!plan.again && !plan.steps.iter().any(|step| matches!(step, Step::SubmitEntry(_) | Step::Create(_))));
+        fixture.observed.creation_in = None;
+        assert!(fixture.plan().steps.iter().any(|step| matches!(step, Step::Create(_))), "{:?}", fixture.plan());
     }
 
     #[test]

@@ -159,9 +159,14 @@ fn next(input: &StatusInput<'_>, new: &AgentStatus, applied: &AppliedPlan, block
     let token_is_due =
         input.token.is_some_and(|state| token::change(desired, state, new.token.as_ref(), input.now).is_some());
     let requeue = match blocker {
-        Some(Blocker::Failed(error)) if error.is_retried() => Requeue::retry(),
+        // After a creation for which the gateway could not write its config.
+        Some(Blocker::Failed(error)) if error.is_retried() || error.reason == Reason::ConfigNotWritable => {
+            Requeue::retry()
+        }
         Some(Blocker::Pending(_)) if applied.plan.binds.is_some() => return NextPass::Again,
-        Some(Blocker::Failed(_) | Blocker::Pending(_)) => Requeue::after(desired.resync_interval),
+        Some(Blocker::Failed(_) | Blocker::Pending(_)) => {
+            Requeue::after(desired.resync_interval).no_later(observed.creation_in)
+        }
         None if applied.deferred => Requeue::after(MAX_PEER_WAIT),
         None if applied.outcome.labelled.as_ref().is_some_and(LabelResult::may_work_later) => Requeue::retry(),
         None if applied.plan.again || token_is_due => return NextPass::Again,
@@ -198,6 +203,8 @@ fn requeue_after(desired: &Desired, status: &AgentStatus, observed: &Observed, n
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::agent::blocked::config_unwritable;
+    use crate::core::agent::desired::Origin;
     use crate::core::agent::fixtures::{AgentFixture, applied as just_applied, issued_token};
 
     /// Concludes a pass that applied the plan of a fixture with this outcome of its Steps.
@@ -280,6 +287,19 @@ mod tests {
             let conclusion = pass(&fixture, false, Outcome { failed: Some(failed), ..Outcome::default() });
             assert_eq!(requeue(&conclusion), Some(Requeue::retry()));
         }
+    }
+
+    #[test]
+    fn a_creation_for_which_the_config_could_not_be_written_is_retried_and_then_waits_for_its_time() {
+        let mut fixture = just_applied().bound().with_token();
+        fixture.desired.origin = Origin::Chosen;
+        let failed = Some(config_unwritable(&fixture.desired));
+        let retried = pass(&fixture, false, Outcome { failed, ..Outcome::default() });
+        assert_eq!(requeue(&retried), Some(Requeue::retry()));
+        fixture.observed.creation_in = Some(Duration::from_secs(9));
+        let waits = pass(&fixture, false, Outcome::default());
+        assert_eq!(requeue(&waits), Some(Requeue::after(Duration::from_secs(9))));
+        assert_eq!(waits.status.conditions, retried.status.conditions, "the status does not change meanwhile");
     }
 
     #[test]

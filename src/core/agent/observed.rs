@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -34,6 +35,8 @@ pub struct Observed {
     pub reload_is_off: bool,
     /// Whether the gateway can write its config.
     pub config: ConfigAccess,
+    /// The time until an agent is created again, after a creation that failed because the gateway could not write its config.
+    pub creation_in: Option<Duration>,
     /// Its workspace files by name; empty unless it is registered.
     pub files: BTreeMap<String, ObservedFile>,
     /// Its main session.

@@ -208,7 +208,7 @@ fn wait_for_a_writable_config(input: &RuleInput<'_>, plan: &mut Plan) -> Control
     let RuleInput { desired, observed, .. } = input;
     let needs_write = matches!(observed.registration, Registration::Absent | Registration::Outdated);
     if observed.config == ConfigAccess::Obstructed && needs_write && input.cluster.binding.is_none() {
-        return blocked(plan, config_unwritable(desired));
+        return blocked(plan, Blocker::Pending(config_unwritable(desired)));
     }
     CONTINUE
 }
@@ -273,6 +273,9 @@ fn create_anew(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     let RuleInput { desired, observed, .. } = input;
     if must_be_created(input) && observed.settled && observed.config != ConfigAccess::Obstructed {
         plan.steps.extend(input.token_change.map(Step::Token));
+        if observed.creation_in.is_some() {
+            return blocked(plan, Blocker::Pending(config_unwritable(desired)));
+        }
         plan.steps.push(Step::Create(desired.identity.clone()));
         return again(plan);
     }

@@ -16,7 +16,7 @@ pub fn unwritable(obstacle: Option<&ConfigObstacle>, writes: &ConfigWrites) -> O
         let refusal = writes.unwritable.as_ref()?;
         let remedy = remedy(&refusal.message);
         Some(format!(
-            "the gateway cannot write its config: {} ({}); {remedy}. Muster retries at least once a minute",
+            "the gateway cannot write its config: {} ({}); {remedy}. Muster retries, in 5 minutes at the latest",
             refusal.message, refusal.code
         ))
     };

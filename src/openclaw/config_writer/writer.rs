@@ -314,18 +314,21 @@ impl ConfigWriter {
         let (touched, now) = (queue.take_touched(), Instant::now());
         unwritable.forget(queue.is_empty(), now);
         let (budget_until, failed) = (state.limited_until(now), state.failure());
+        let (why, creation_at) = (unwritable.why(), unwritable.creation_at());
         self.writes.send_if_modified(|writes| {
             let same = touched.is_empty()
                 && writes.budget_until == budget_until
                 && writes.failed.as_ref() == failed
-                && writes.unwritable.as_ref() == unwritable.why()
+                && writes.unwritable.as_ref() == why
+                && writes.creation_at == creation_at
                 && writes.losses == losses.count();
             for id in &touched {
                 writes.set(id, EntryWriteState { rewritten: rewritten.get(id).cloned(), ..queue.state(id) });
             }
             writes.budget_until = budget_until;
             writes.failed = failed.cloned();
-            writes.unwritable = unwritable.why().cloned();
+            writes.unwritable = why.cloned();
+            writes.creation_at = creation_at;
             writes.losses = losses.count();
             !same
         });

@@ -19,6 +19,8 @@ pub struct ConfigWrites {
     pub delayed: Arc<BTreeMap<String, WriteRefusal>>,
     /// Why the gateway could not write its config, until a write succeeds or nothing waits for one.
     pub unwritable: Option<WriteRefusal>,
+    /// The time of the next creation of an agent, after one that failed because the gateway could not write its config.
+    pub creation_at: Option<Instant>,
     /// The number of times that something else removed entries of Muster from the config.
     pub losses: u32,
     /// The values that the gateway stores in another form than they were sent, by agent id.
