@@ -76,6 +76,7 @@ pub(crate) fn lay_out_files(state: &Path, layout: ConfigLayout) -> Result<(), Fa
         ConfigLayout::IncludedRoot => "",
         ConfigLayout::IncludedAgents => "/agents",
         ConfigLayout::IncludedRoster => roster,
+        ConfigLayout::IncludedDefaults => "/agents/defaults",
         ConfigLayout::OneFile | ConfigLayout::Mounted => return replace_file(&main, &whole),
     };
     let at = whole.pointer_mut(place).ok_or("no such place")?;
@@ -104,7 +105,8 @@ fn expected(
         (RosterShape::List, ConfigLayout::IncludedAgents) => Some((Some("agents"), ObstacleEffect::Refused)),
         (RosterShape::List, ConfigLayout::IncludedRoster) => Some((Some("agents.list"), ObstacleEffect::Refused)),
         (RosterShape::Entries, ConfigLayout::IncludedRoot) => Some((None, ObstacleEffect::RefusedUnlessSole)),
-        (RosterShape::List, ConfigLayout::OneFile | ConfigLayout::Mounted) | (RosterShape::Entries, _) => None,
+        (RosterShape::List, ConfigLayout::OneFile | ConfigLayout::Mounted | ConfigLayout::IncludedDefaults)
+        | (RosterShape::Entries, _) => None,
     }
 }
 
@@ -123,7 +125,7 @@ async fn check_layouts(gateway: &Subject) -> Result<(), Failure> {
         };
         until_read(gateway, "the entry of the included file", is_read).await?;
         match wanted {
-            Some((_, ObstacleEffect::Refused | ObstacleEffect::RefusedUnlessSole)) => {
+            Some((_, ObstacleEffect::Refused | ObstacleEffect::RefusedUnlessSole | ObstacleEffect::RefusesFirst)) => {
                 refuses_a_write(gateway, shape).await?;
             }
             // The gateway would put the values into openclaw.json.

@@ -55,8 +55,9 @@ async fn agents_are_set_up_through_an_included_file() {
 #[tokio::test(start_paused = true)]
 async fn a_layout_that_cannot_be_written_is_reported_once_before_anything_is_made() {
     let root = ConfigLayout::IncludedRoot;
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
         (Profile::v2026_9_6, root, "at the top of openclaw.json (/"),
+        (Profile::v2026_9_6, ConfigLayout::IncludedDefaults, "at agents.defaults (/"),
         (Profile::v2026_7_1, ConfigLayout::IncludedAgents, "at agents; move agents.list"),
         (Profile::v2026_5_28, ConfigLayout::IncludedRoster, "at agents.list; move agents.list"),
         (Profile::v2026_3_2, root, "replaces each $include"),

@@ -19,6 +19,8 @@ pub enum ConfigLayout {
     IncludedAgents,
     /// An included file holds `agents.entries` or `agents.list`.
     IncludedRoster,
+    /// An included file holds `agents.defaults`, without `systemAgent`.
+    IncludedDefaults,
     /// openclaw.json is mounted by itself, so that no file can take its place.
     Mounted,
 }
@@ -43,6 +45,7 @@ impl ConfigLayout {
             Self::IncludedRoot => Some(vec![]),
             Self::IncludedAgents => Some(vec!["agents"]),
             Self::IncludedRoster => Some(vec!["agents", roster]),
+            Self::IncludedDefaults => Some(vec!["agents", "defaults"]),
         }
     }
 
@@ -58,13 +61,15 @@ impl ConfigLayout {
     }
 
     /// `includeProvenance`, and whether an included file has the roster.
-    pub(crate) fn provenance(self, profile: &Profile) -> (Value, bool) {
+    pub(crate) fn provenance(self, document: &Value, profile: &Profile) -> (Value, bool) {
         let Some(path) = self.path(profile) else { return (json!([]), false) };
         let file = format!("{}/.openclaw/included.json5", profile.home);
         let directive = json!({
             "path": path, "kind": "single", "hasSiblingOverrides": false, "hasArrayAncestor": false, "targetPath": file,
         });
-        (json!([directive]), true)
+        let agents = &document["agents"];
+        let has_roster = !agents["entries"].is_null() || !agents["list"].is_null();
+        (json!([directive]), has_roster && self != Self::IncludedDefaults)
     }
 
     /// Whether a write puts the resolved values into openclaw.json: 2026.3.2 does.
@@ -89,6 +94,7 @@ impl ConfigLayout {
             ))),
             _ if self.is_replaced(profile) => None,
             Self::IncludedRoot => Some(flattened(if entries { "agents" } else { "<root>" })),
+            Self::IncludedDefaults => (write != ConfigWrite::Delete).then(|| flattened("agents.defaults")),
             // A deletion also touches keys outside of the included file.
             Self::IncludedAgents if entries => (write == ConfigWrite::Delete).then(|| flattened("agents")),
             Self::IncludedAgents => (write == ConfigWrite::Patch).then(|| flattened("agents")),

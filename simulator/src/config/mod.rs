@@ -141,7 +141,7 @@ impl Config {
         }
         if profile.opaque_hashes {
             fields["includedPaths"] = json!([]);
-            let (provenance, is_owned) = self.layout.provenance(profile);
+            let (provenance, is_owned) = self.layout.provenance(&self.document.value, profile);
             fields["includeProvenance"] = provenance;
             fields["agentRosterIncludeOwned"] = json!(is_owned);
             fields["bindingsIncludeOwned"] = json!(false);

@@ -48,6 +48,9 @@ fn explained(obstacle: &ConfigObstacle) -> String {
         ObstacleEffect::RefusedUnlessSole => format!(
             "the gateway does not write agents through the $include {place}; move agents.entries into openclaw.json, or let one file hold the whole of agents or of agents.entries, with no key beside the $include and no $include in that file"
         ),
+        ObstacleEffect::RefusesFirst => format!(
+            "the gateway does not write agents through the $include {place}; move agents.defaults into openclaw.json, or set systemAgent.agentId in the included file"
+        ),
         ObstacleEffect::Refused => format!(
             "the gateway does not write agents through the $include {place}; move agents.list into openclaw.json"
         ),

@@ -24,6 +24,11 @@ fn a_layout_that_the_gateway_cannot_write_is_named_with_the_key_the_file_and_wha
             ["at agents (/c/a.json5)", "agents.entries into openclaw.json"],
         ),
         (None, ObstacleEffect::RefusedUnlessSole, ["at the top of openclaw.json (/c/a.json5)", "let one file hold"]),
+        (
+            Some("agents.defaults"),
+            ObstacleEffect::RefusesFirst,
+            ["at agents.defaults (/c/a.json5)", "move agents.defaults into openclaw.json"],
+        ),
         (Some("agents.list"), ObstacleEffect::Refused, ["at agents.list", "move agents.list into openclaw.json"]),
         (None, ObstacleEffect::Replaces, ["replaces each $include", "upgrade the gateway"]),
     ] {

@@ -54,7 +54,26 @@ struct RawModel {
     fallbacks: Option<List<String, { limits::FALLBACKS }>>,
 }
 
+/// `agents.defaults`, as far as it is about the agent that the gateway itself uses.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RawSystemDefaults {
+    #[serde(deserialize_with = "present")]
+    system_agent: Option<Box<RawValue>>,
+}
+
 impl AgentsConfig {
+    /// Whether there is a roster. An empty one counts as one.
+    pub(crate) fn has_roster(&self) -> bool {
+        self.entries.is_some() || self.list.is_some()
+    }
+
+    /// Whether `agents.defaults.systemAgent` is there.
+    pub(crate) fn has_system_agent(&self) -> bool {
+        let raw = self.defaults.as_deref().and_then(|raw| serde_json::from_str::<RawSystemDefaults>(raw.get()).ok());
+        raw.is_some_and(|defaults| defaults.system_agent.is_some())
+    }
+
     /// Whether a directive can hold entries of the roster.
     pub(crate) fn includes_entries(&self) -> bool {
         [&self.entries, &self.list].into_iter().flatten().any(|raw| has_directive(raw))

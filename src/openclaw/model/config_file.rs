@@ -86,6 +86,8 @@ pub struct ConfigObstacle {
 pub enum ObstacleEffect {
     /// The gateway refuses the write. It would accept the directive of one file that owns `agents` or `agents.entries` alone.
     RefusedUnlessSole,
+    /// The gateway refuses the first agent. With it, it would write `agents.defaults.systemAgent` into the included file.
+    RefusesFirst,
     /// The gateway refuses the write. It writes `agents.list` into openclaw.json alone.
     Refused,
     /// The gateway replaces every directive of the file by the included values.
@@ -101,6 +103,8 @@ pub(crate) enum IncludeRule<'a> {
     Never,
     /// Versions with `agents.entries`: the directives, and whether they own the roster. Without them nothing is known.
     SoleOwner(Option<&'a [RawDirective]>),
+    /// The same versions, when no directive owns the roster: the directives, and whether the config has `agents.defaults.systemAgent`.
+    NoOwner(&'a [RawDirective], bool),
 }
 
 impl ConfigFile {
@@ -140,7 +144,24 @@ impl ConfigFile {
                 Some(at(key, ObstacleEffect::Refused))
             }
             IncludeRule::SoleOwner(directives) => shared_owner(directives?),
+            IncludeRule::NoOwner(directives, has_system_agent) => {
+                self.refused_first(directives).filter(|_| !has_system_agent)
+            }
         }
+    }
+
+    /// The directive through which the gateway would write when it gets its first entry (`docs/gateway-facts.md#config-layouts`).
+    fn refused_first(&self, directives: &[RawDirective]) -> Option<ConfigObstacle> {
+        let agents = self.agents.as_ref();
+        let effect = |path: &[String]| match path {
+            [] if agents.is_none() => Some(ObstacleEffect::RefusedUnlessSole),
+            [agents_key, defaults] if agents_key == "agents" && defaults == "defaults" => {
+                Some(ObstacleEffect::RefusesFirst)
+            }
+            _ => None,
+        };
+        let obstacle = |directive: &RawDirective| Some(directive.obstacle(effect(directive.path.as_deref()?)?));
+        directives.iter().find_map(obstacle).filter(|_| !agents.is_some_and(AgentsConfig::has_roster))
     }
 }
 
@@ -149,7 +170,7 @@ fn shared_owner(directives: &[RawDirective]) -> Option<ConfigObstacle> {
     let roster = ["agents", "entries"];
     let owns = |path: &[String]| path.iter().zip(roster).all(|(part, name)| part == name) && path.len() <= ENTRY_DEPTH;
     let mut owners = directives.iter().filter_map(|directive| Some((directive, directive.path.as_deref()?)));
-    let (directive, path) = owners.find(|(directive, path)| {
+    let (directive, _) = owners.find(|(directive, path)| {
         let within = |other: &RawDirective| {
             other.path.as_deref().is_some_and(|other| other.len() > path.len() && other.starts_with(path))
         };
@@ -159,11 +180,18 @@ fn shared_owner(directives: &[RawDirective]) -> Option<ConfigObstacle> {
             && !directives.iter().any(within);
         owns(path) && (path.is_empty() || !is_sole)
     })?;
-    Some(ConfigObstacle {
-        key: (!path.is_empty()).then(|| clean(&path.join("."))),
-        file: directive.target_path.as_deref().map(clean),
-        effect: ObstacleEffect::RefusedUnlessSole,
-    })
+    Some(directive.obstacle(ObstacleEffect::RefusedUnlessSole))
+}
+
+impl RawDirective {
+    fn obstacle(&self, effect: ObstacleEffect) -> ConfigObstacle {
+        let path = self.path.as_deref().filter(|path| !path.is_empty());
+        ConfigObstacle {
+            key: path.map(|path| clean(&path.join("."))),
+            file: self.target_path.as_deref().map(clean),
+            effect,
+        }
+    }
 }
 
 /// The entries of a config: those of the file as they are written there, and those of included files in the form in which they are written.

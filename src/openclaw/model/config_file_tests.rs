@@ -12,7 +12,7 @@ fn new_version(parsed: &Value, resolved: &Value, directives: &[(&[&str], &str, b
     let answer = json!({
         "parsed": parsed, "resolved": resolved, "sourceConfig": resolved, "config": { "agents": { "entries": {} } },
         "includeProvenance": directives.iter().map(directive).collect::<Vec<_>>(),
-        "agentRosterIncludeOwned": !directives.is_empty(),
+        "agentRosterIncludeOwned": !directives.is_empty() && !resolved["agents"]["entries"].is_null(),
     });
     ConfigAnswer::read(&answer.to_string()).unwrap()
 }
@@ -106,6 +106,32 @@ fn a_version_with_entries_writes_through_a_directive_that_owns_the_roster_alone(
 fn a_directive_that_owns_no_entries_is_no_obstacle_on_a_version_with_entries() {
     let parsed = json!({ "agents": { "$include": "./defaults.json5", "entries": { "desk": {} } } });
     assert_eq!(new_version(&parsed, &entries(), &[]).obstacle, None);
+}
+
+#[test]
+fn a_directive_that_would_own_the_first_entry_is_an_obstacle_until_there_is_a_system_agent() {
+    let (root, defaults): (&[&str], &[&str]) = (&[], &["agents", "defaults"]);
+    let include = json!({ "$include": "./real.json5" });
+    let no_agents = json!({ "gateway": {} });
+    let obstacle = |parsed: &Value, resolved: &Value, path| {
+        new_version(parsed, resolved, &[(path, "single", false)]).obstacle.map(|found| (found.key, found.effect))
+    };
+    assert_eq!(obstacle(&include, &no_agents, root), Some((None, ObstacleEffect::RefusedUnlessSole)));
+    let beside = json!({ "gateway": {}, "$include": "./real.json5" });
+    assert_eq!(obstacle(&beside, &no_agents, root), Some((None, ObstacleEffect::RefusedUnlessSole)));
+    let model = json!({ "agents": { "defaults": { "model": "a/b" } } });
+    let of_defaults = json!({ "agents": { "defaults": include } });
+    let refused = Some((Some("agents.defaults".to_owned()), ObstacleEffect::RefusesFirst));
+    assert_eq!(obstacle(&of_defaults, &model, defaults), refused);
+    let system = json!({ "agents": { "defaults": { "systemAgent": { "agentId": "main" } } } });
+    assert_eq!((obstacle(&include, &system, root), obstacle(&of_defaults, &system, defaults)), (None, None));
+    for (parsed, path) in [
+        (json!({ "$include": "./real.json5", "agents": { "entries": { "desk": {} } } }), root),
+        (json!({ "agents": { "defaults": include, "entries": { "desk": {} } } }), defaults),
+        (json!({ "models": include }), &["models"]),
+    ] {
+        assert_eq!(obstacle(&parsed, &model, path), None, "{parsed}");
+    }
 }
 
 #[test]

@@ -121,7 +121,14 @@ impl ConfigAnswer {
             (RosterShape::List, true) => IncludeRule::Never,
             (RosterShape::Entries, _) => {
                 let directives = raw.include_provenance.as_ref().map(|list| list.0.as_slice());
-                IncludeRule::SoleOwner(directives.filter(|_| raw.agent_roster_include_owned == Some(true)))
+                match (raw.agent_roster_include_owned, directives) {
+                    (Some(true), directives) => IncludeRule::SoleOwner(directives),
+                    (Some(false), Some(directives)) => {
+                        let agents = effective.agents.as_ref();
+                        IncludeRule::NoOwner(directives, agents.is_some_and(AgentsConfig::has_system_agent))
+                    }
+                    (Some(false), None) | (None, _) => IncludeRule::SoleOwner(None),
+                }
             }
         };
         let obstacle = raw.parsed.and_then(|text| file.obstacle(text, rule));
