@@ -212,6 +212,27 @@ async fn a_folder_around_the_folder_of_another_agent_stays_and_the_condition_say
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_folder_of_an_agent_that_was_removed_in_part_is_no_reason_to_keep_the_agent() {
+    let (mut rig, gateway, id) = provisioned(worker_spec()).await;
+    let workspace = rig.status("one").workspace_path.unwrap();
+    gateway.block_trash();
+    // The removal itself reads the config, and shows the other agent.
+    let inner = put_within(&gateway, &workspace);
+    until_waiting(&mut rig, "DeletionIncomplete").await;
+    for _ in 0..30 {
+        rig.run_for(Duration::from_mins(1)).await;
+        assert_eq!(rig.condition("one", ConditionType::Ready).1, "DeletionIncomplete");
+    }
+    let message = rig.condition("one", ConditionType::Ready).2;
+    let words = [&*workspace, &*inner, &*id, "is removed from gateway", "spec.deletionPolicy to RetainFiles"];
+    assert!(words.iter().all(|words| message.contains(words)), "{message}");
+    assert_is_patient(&rig).await;
+    gateway.repair_trash();
+    gateway.edit_config(|config| drop(config["agents"]["entries"].as_object_mut().unwrap().remove("inner")));
+    rig.until("the deletion to finish", is_gone).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shared_folder_holds_no_gateway_that_is_deleted_and_no_file_of_another_agent_goes() {
     let (mut rig, gateway, id) = provisioned(worker_spec()).await;
     let workspace = rig.status("one").workspace_path.unwrap();

@@ -66,7 +66,7 @@ impl RemovalRequest<'_> {
         if let Some(obstacle) = &kept
             && self.waits_for_files().await
         {
-            return Err(blocked_by_folder(obstacle));
+            return Err(blocked_by_folder(&inventory, binding, obstacle));
         }
         let deleted = remove(handle, binding, delete_files && kept.is_none()).await?;
         if let Some(obstacle) = kept {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::binding::Binding;
 use super::folder::Folder;
 use super::leftovers::TOKEN;
+use super::removal;
 use crate::api::Reason;
 use crate::api::agent::{Agent, DeletionPolicy};
 use crate::core::error::ReconcileError;
@@ -200,9 +201,12 @@ pub fn folder_obstacle(inventory: &Inventory, binding: &Binding) -> Option<Strin
     ))
 }
 
-/// The error of a deletion that cannot remove the folder.
+/// The error of a deletion that cannot remove the folder. An agent without an entry is removed already, in part.
 #[must_use]
-pub fn blocked_by_folder(obstacle: &str) -> ReconcileError {
+pub fn blocked_by_folder(inventory: &Inventory, binding: &Binding, obstacle: &str) -> ReconcileError {
+    if inventory.entry(&binding.identity.agent_id).is_none() {
+        return ReconcileError::permanent(Reason::DeletionIncomplete, removal::kept(binding, obstacle));
+    }
     let message = format!(
         "{obstacle}; correct that on the gateway, or set spec.deletionPolicy to RetainFiles to remove the agent without its files"
     );
@@ -331,10 +335,21 @@ mod tests {
             assert!(obstacle.contains(other) && obstacle.contains("\"other\""), "{obstacle}");
         }
         assert_eq!(folder_obstacle(&inventory(own, "/w/workspace-mc-u2"), &binding()), None);
-        let elsewhere = folder_obstacle(&inventory("/v/mc-u", "/x"), &binding()).unwrap();
+        let moved = inventory("/v/mc-u", "/x");
+        let elsewhere = folder_obstacle(&moved, &binding()).unwrap();
         assert!(elsewhere.contains("works in /v/mc-u"), "{elsewhere}");
-        let error = blocked_by_folder(&elsewhere);
+        let error = blocked_by_folder(&moved, &binding(), &elsewhere);
         assert!(error.message.contains("RetainFiles") && !error.transient, "{error}");
+    }
+
+    #[test]
+    fn the_folder_of_an_agent_without_an_entry_is_the_rest_of_a_removed_agent() {
+        let others = inventory(&[("inner", "/w/workspace-mc-u/notes")]);
+        let obstacle = folder_obstacle(&others, &binding()).unwrap();
+        let error = blocked_by_folder(&others, &binding(), &obstacle);
+        assert_eq!((error.reason, error.transient), (Reason::DeletionIncomplete, false));
+        let words = ["agent mc-u is removed from gateway ns/gw", "/w/workspace-mc-u/notes", "\"inner\""];
+        assert!(words.iter().all(|words| error.message.contains(words)), "{error}");
     }
 
     #[test]
