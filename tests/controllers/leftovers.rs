@@ -9,7 +9,7 @@ use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster::controllers::agent;
 use muster::core::event::Event;
 use muster::hash::sha256_hex;
-use muster_simulator::{Profile, Simulator};
+use muster_simulator::{ConfigLayout, Profile, Simulator};
 use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig};
@@ -230,6 +230,32 @@ async fn the_folder_of_an_agent_that_was_removed_in_part_is_no_reason_to_keep_th
     gateway.repair_trash();
     gateway.edit_config(|config| drop(config["agents"]["entries"].as_object_mut().unwrap().remove("inner")));
     rig.until("the deletion to finish", is_gone).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_in_an_included_file_is_removed_by_a_person_and_events_say_so_and_name_the_folder() {
+    let (mut rig, gateway, id) = provisioned(worker_spec()).await;
+    let workspace = rig.status("one").workspace_path.unwrap();
+    gateway.lay_out_config(ConfigLayout::IncludedAgents);
+    let message = until_waiting(&mut rig, "DeletionBlocked").await;
+    for words in [
+        "flatten $include-owned config",
+        "remove the entry of",
+        "in the file that has it",
+        "spec.deletionPolicy to Orphan",
+    ] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    rig.run_for(LONG).await;
+    let messages = |rig: &Rig, reason: &str| {
+        let events = rig.cluster.events().clone();
+        events.into_iter().filter(|(_, e)| e.reason == reason).map(|(_, e)| e.message).collect::<Vec<_>>()
+    };
+    assert_eq!(messages(&rig, "DeletionBlocked"), [message]);
+    gateway.edit_config(|config| drop(config["agents"]["entries"].as_object_mut().unwrap().remove(&id)));
+    rig.until("the deletion to finish", is_gone).await;
+    let removed = messages(&rig, "Removed");
+    assert!(removed.len() == 1 && removed[0].contains(&workspace), "{removed:?}");
 }
 
 #[tokio::test(start_paused = true)]

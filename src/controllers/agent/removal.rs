@@ -76,8 +76,18 @@ impl RemovalRequest<'_> {
         }
         match deleted {
             Deleted::Removed(removal) => self.report(&removal).await,
-            Deleted::Absent => Ok(()),
+            Deleted::Absent => {
+                if delete_files {
+                    self.publish_removed(removal::absent(binding)).await;
+                }
+                Ok(())
+            }
         }
+    }
+
+    async fn publish_removed(&self, message: String) {
+        let event = Event { warning: false, reason: REMOVED.into(), action: "Release", message };
+        self.ctx.state.store.publish(EventTarget::Agent(self.agent), &event).await;
     }
 
     /// Whether the removal waits until the files are removed: the Agent is being deleted, and nothing that bounds the wait is.
@@ -92,8 +102,7 @@ impl RemovalRequest<'_> {
     async fn report(&self, removal: &Removal) -> Result<(), ReconcileError> {
         let Self { ctx, agent, binding, delete_files, .. } = *self;
         if let Some(message) = removal::message(binding, removal, delete_files) {
-            let event = Event { warning: false, reason: REMOVED.into(), action: "Release", message };
-            ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
+            self.publish_removed(message).await;
         }
         let Some(error) = leftovers::error(binding, &removal.left, delete_files) else { return Ok(()) };
         if self.waits_for_files().await {

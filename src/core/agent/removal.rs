@@ -52,16 +52,37 @@ pub(crate) fn message(binding: &Binding, removal: &Removal, delete_files: bool) 
     }
 }
 
+/// The message about an agent that the gateway no longer had: a person removed its entry, or an earlier answer was lost.
+pub(crate) fn absent(binding: &Binding) -> String {
+    let (id, at, workspace) = (&binding.identity.agent_id, &binding.gateway, &binding.identity.workspace);
+    format!(
+        "gateway {at} has no agent {id} any more, so that nothing moves its folder: if {workspace} is still there, it stays until you remove it"
+    )
+}
+
 /// The error of a removal that the gateway refuses.
 ///
 /// A gateway writes no config that becomes less than half as long, so that it deletes no agent whose entry is most of its config
-/// (`docs/gateway-facts.md#rejected-config-writes`).
+/// (`docs/gateway-facts.md#rejected-config-writes`). It deletes no agent whose entry is in an included file
+/// (`docs/gateway-facts.md#config-layouts`).
 pub(crate) fn refused(agent_id: &str, error: &CallError) -> ReconcileError {
-    if !error.is_size_drop() {
+    let (why, file) = if error.is_size_drop() {
+        (
+            "the entry of the agent is most of the gateway's config, and the gateway writes no config that becomes less than half as long",
+            "openclaw.json",
+        )
+    } else if error.is_include_refusal() {
+        ("the gateway removes no agent through an $include", "the file that has it")
+    } else if error.lacks_system_agent() {
+        (
+            "the gateway removes no agent without agents.defaults.systemAgent, which it does not write into an included file",
+            "the file that has it",
+        )
+    } else {
         return ReconcileError::gateway("to remove the agent", error);
-    }
+    };
     let message = format!(
-        "the entry of the agent is most of the gateway's config, and the gateway writes no config that becomes less than half as long: {}; remove the entry of {agent_id:?} from agents in openclaw.json on the gateway's host, and Muster completes the removal, except for the folder",
+        "{why}: {}; remove the entry of {agent_id:?} from agents in {file} on the gateway's host, and Muster completes the removal, except for the folder",
         error.message()
     );
     ReconcileError::permanent(Reason::GatewayError, message).with_code(error.code())
@@ -87,6 +108,7 @@ fn find(workspace: &str) -> String {
 mod tests {
     use super::*;
     use crate::core::agent::fixtures;
+    use crate::openclaw::model::error::ErrorShape;
     use crate::openclaw::model::{Disposal, Leftover, Leftovers};
 
     fn text(removal: &Removal, delete_files: bool) -> String {
@@ -101,6 +123,34 @@ mod tests {
 
     fn trashed(path: &str) -> Removal {
         disposed(&["/s/agents/mc-u/agent", path], &[])
+    }
+
+    #[test]
+    fn a_removal_that_an_include_prevents_waits_for_a_person_and_says_what_to_do() {
+        let answer = |message: &str| {
+            let shape = ErrorShape { code: "UNAVAILABLE".into(), message: message.into(), ..ErrorShape::default() };
+            refused("mc-u", &CallError::Gateway(Box::new(shape)))
+        };
+        let error = answer("Error: Config write would flatten $include-owned config at agents; edit that include file");
+        assert!(!error.transient, "an event names it");
+        for words in [
+            "remove the entry of \"mc-u\" from agents in the file that has it",
+            "flatten $include-owned config at agents",
+        ] {
+            assert!(error.message.contains(words), "{error}");
+        }
+        let ownerless = answer("Error: Agent-less cron job has no resolvable owner. Pass --agent <id>");
+        assert!(ownerless.message.contains("agents.defaults.systemAgent") && !ownerless.transient, "{ownerless}");
+        assert!(answer("gateway is restarting").transient);
+    }
+
+    #[test]
+    fn an_agent_that_somebody_else_removed_leaves_a_folder_that_is_named() {
+        let text = absent(&fixtures::binding("~/w"));
+        assert!(
+            text.contains("gateway ns/gw has no agent mc-u any more") && text.contains("~/w/workspace-mc-u"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -57,9 +57,11 @@ pub struct ErrorDetails {
     pub size: Option<i64>,
 }
 
+/// Words in the answers of a gateway that does not write its config through an `$include`.
+const FLATTENED_INCLUDE: &str = "flatten $include-owned config";
 /// Words in the answers of a gateway that cannot write its config, whatever the request was (`docs/gateway-facts.md#config-layouts`).
 const UNWRITABLE_CONFIG: [&str; 4] = [
-    "flatten $include-owned config",
+    FLATTENED_INCLUDE,
     "external $include target",
     "treats openclaw.json as immutable",
     "cannot write to the config directory",
@@ -235,6 +237,17 @@ impl CallError {
             UNWRITABLE_CONFIG.iter().any(|words| message.contains(words))
                 || is_file && UNWRITABLE_FILE.iter().any(|code| message.contains(code))
         })
+    }
+
+    /// Whether the gateway does not write its config through an `$include` (`docs/gateway-facts.md#config-layouts`).
+    pub(crate) fn is_include_refusal(&self) -> bool {
+        self.gateway_message().is_some_and(|message| message.contains(FLATTENED_INCLUDE))
+    }
+
+    /// Whether the gateway removes no agent because its config has no `agents.defaults.systemAgent`
+    /// (`docs/gateway-facts.md#config-layouts`).
+    pub(crate) fn lacks_system_agent(&self) -> bool {
+        self.gateway_message().is_some_and(|message| message.contains("Agent-less cron job has no resolvable owner"))
     }
 
     /// Whether a guard of the gateway rejects the new content of its config. The same write is rejected again
