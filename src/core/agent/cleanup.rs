@@ -100,7 +100,10 @@ pub fn decide(binding: Option<&Binding>, input: &CleanupInput<'_>) -> CleanupDec
     let id = &binding.identity.agent_id;
     let at = &binding.gateway;
     if policy == DeletionPolicy::Orphan {
-        let message = format!("agent {id}, or the rest of it, stays on gateway {at}, as deletionPolicy Orphan asks");
+        let workspace = &binding.identity.workspace;
+        let folder = if workspace.is_empty() { String::new() } else { format!(", with its folder {workspace}") };
+        let message =
+            format!("agent {id}, or the rest of it, stays on gateway {at}{folder}, as deletionPolicy Orphan asks");
         return CleanupDecision::Leave { message, asked: true };
     }
     if gateway == Presence::Absent {
@@ -270,7 +273,8 @@ mod tests {
     #[test]
     fn orphan_leaves_the_agent_even_on_a_reachable_gateway() {
         let decision = decide(Some(&binding()), &input(DeletionPolicy::Orphan, Presence::Present, None, 0));
-        assert!(matches!(decision, CleanupDecision::Leave { asked: true, .. }), "{decision:?}");
+        let CleanupDecision::Leave { message, asked: true } = decision else { panic!("the agent must stay") };
+        assert!(message.contains("with its folder /w/workspace-mc-u"), "{message}");
     }
 
     #[test]
