@@ -41,6 +41,7 @@ pub(crate) fn trials(run: &Run) -> Vec<Trial> {
 
 /// The gateway converts `agents.list` in memory, and in the file with its next write.
 async fn list_in_the_file(subject: &Subject) -> Result<(), Failure> {
+    subject.lay_out(ConfigLayout::OneFile)?;
     let agent = subject.agent().await?;
     let main = subject.config_file()?;
     let read = || -> Result<Value, Failure> { Ok(serde_json::from_slice(&std::fs::read(&main)?)?) };
@@ -118,10 +119,13 @@ async fn check_layouts(gateway: &Subject) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
     let shape = gateway.inventory().await?.capabilities.roster;
     for layout in LAYOUTS {
+        let before = gateway.inventory().await?.config_hash.clone();
         gateway.lay_out(layout)?;
         let wanted = expected(gateway.restarts_after_patches, shape, layout);
         let is_read = |seen: &Inventory| {
-            seen.entry_state(&agent) == EntryState::Current && seen.obstacle.as_ref().map(shown) == wanted
+            gateway.has_read_another(seen, &before)
+                && seen.entry_state(&agent) == EntryState::Current
+                && seen.obstacle.as_ref().map(shown) == wanted
         };
         until_read(gateway, "the entry of the included file", is_read).await?;
         match wanted {
@@ -138,8 +142,10 @@ async fn check_layouts(gateway: &Subject) -> Result<(), Failure> {
                 assert!(refused.is_transient(), "{refused}");
             }
         }
+        let before = gateway.inventory().await?.config_hash.clone();
         gateway.lay_out(ConfigLayout::OneFile)?;
-        until_read(gateway, "the entry of the one file", |seen| seen.obstacle.is_none()).await?;
+        let is_read = |seen: &Inventory| gateway.has_read_another(seen, &before) && seen.obstacle.is_none();
+        until_read(gateway, "the entry of the one file", is_read).await?;
     }
     Ok(())
 }

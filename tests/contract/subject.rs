@@ -25,6 +25,8 @@ use crate::layouts::lay_out_files;
 
 /// The limit of a step. Older gateways may accept no config writes for a minute.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long submitted entries are waited for before they are submitted again.
+const RESUBMIT_INTERVAL: Duration = Duration::from_secs(10);
 /// The limit of a restart after a patch: 2026.3.2 restarts at most once in 30 s.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(45);
 
@@ -178,21 +180,35 @@ impl Subject {
     /// Submits entries and waits until the gateway has applied them.
     pub(crate) async fn register(&self, entries: &[AgentEntry]) -> Result<(), Failure> {
         let (before, patches) = (self.hello(), self.count("config.patch"));
-        for entry in entries {
-            self.client.submit(entry.clone());
-        }
         let is_in_roster = |inventory: &Inventory, id: &str| inventory.agents.get(id).is_some_and(|row| row.in_roster);
         let applied = |inventory: &Inventory, entry: &AgentEntry| {
             inventory.entry_state(entry) == EntryState::Current && is_in_roster(inventory, &entry.id)
         };
         let all = |inventory: &Inventory| inventory.settled && entries.iter().all(|entry| applied(inventory, entry));
-        if let Err(error) = self.until("the entries", all).await {
+        let end = tokio::time::Instant::now() + STEP_TIMEOUT;
+        loop {
+            for entry in entries {
+                self.client.submit(entry.clone());
+            }
+            // A gateway may show an entry and then undo the write. A reconcile then submits the entry again.
+            if self.seen_within(RESUBMIT_INTERVAL, all).await?.is_some() {
+                break;
+            }
+            if tokio::time::Instant::now() < end {
+                continue;
+            }
             let last = self.client.inventory().borrow().clone();
             let seen = last.map(|last| {
                 let shown = |entry: &AgentEntry| (last.entry_state(entry), is_in_roster(&last, &entry.id));
                 (last.settled, entries.iter().map(shown).collect::<Vec<_>>())
             });
-            return Err(format!("settled, and the entries' states and places in the roster: {seen:?}; {error}").into());
+            let writes = self.client.config_writes();
+            return Err(format!(
+                "settled, and the entries' states and places in the roster: {seen:?} after {STEP_TIMEOUT:?}; {:?}; {:?}",
+                writes.borrow(),
+                self.client.inventory().borrow()
+            )
+            .into());
         }
         if self.restarts_after_patches && self.count("config.patch") > patches {
             self.until_another_connection(before.as_ref()).await?;
@@ -321,6 +337,12 @@ impl Subject {
             }
             Host::Real(home) => lay_out_files(&home.join(".openclaw"), layout),
         }
+    }
+
+    /// Whether the gateway has read a config other than the one with this hash. The hash of a simulator does not depend on the layout.
+    pub(crate) fn has_read_another(&self, inventory: &Inventory, hash: &str) -> bool {
+        let shows_layouts = matches!(self.host, Host::Real(_));
+        inventory.settled && (!shows_layouts || inventory.config_hash != hash)
     }
 
     /// The config file of a real gateway.
