@@ -237,7 +237,7 @@ pub(crate) async fn losses_on_the_gateway_are_repaired_by_the_next_resync(stack:
     let id = fleet.field("agent/two", ".status.agentId").await?;
     let client = other_client(&stack.openclaw).await?;
     client.agent_delete(&id, true).await?;
-    // The gateway may restart itself, because the id was deleted, and a start takes minutes on a busy machine.
+    // A start of a gateway that restarts itself takes minutes on a busy machine.
     until("the deleted agent to be registered again, with its files", RESTART_TIMEOUT, async || {
         stack.openclaw.revive().await.map_err(|e| e.to_string())?;
         let agents = stack.agents().map_err(|e| e.to_string())?;
