@@ -12,7 +12,7 @@ pub(crate) async fn a_deleted_agent_leaves_nothing(stack: &mut Stack) -> Result<
     fleet.apply(&[worker("one"), unwoken("two")]).await?;
     fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
     let (id, workspace) = (fleet.field("agent/one", ".status.agentId").await?, stack.workspace(&fleet, "one").await?);
-    fleet.run(&["delete", "agent", "one", "--timeout=120s"]).await?;
+    fleet.run(&["delete", "agent", "one", "--timeout=360s"]).await?;
     assert!(!stack.agents()?.contains(&id) && !workspace.exists(), "{id} is still there");
     let state = stack.openclaw.home().join(".openclaw/agents").join(&id);
     let left: Vec<_> =
@@ -38,7 +38,7 @@ pub(crate) async fn a_deleted_memory_is_brought_back_from_the_trash(stack: &mut 
     std::fs::write(workspace.join("MEMORY.md"), "months of memory")?;
     std::fs::create_dir_all(workspace.join("memory"))?;
     std::fs::write(workspace.join("memory/2026-11-28.md"), "a day")?;
-    fleet.run(&["delete", "agent", "archivist", "--timeout=120s"]).await?;
+    fleet.run(&["delete", "agent", "archivist", "--timeout=360s"]).await?;
     assert!(!workspace.exists());
     let events = ["get", "events", "--field-selector=reason=Removed", "-o", "jsonpath={.items[*].message}"];
     let event = until("the event", CONDITION_TIMEOUT, async || {
@@ -148,7 +148,7 @@ pub(crate) async fn agents_can_be_deleted_after_their_gateway(stack: &mut Stack)
             fleet.run(&["delete", object, "--wait=false"]).await?;
         }
         let all = ["agentgateways,boards,agents", "--all"];
-        fleet.run(&[&["wait", "--for=delete", "--timeout=120s"][..], &all[..]].concat()).await?;
+        fleet.run(&[&["wait", "--for=delete", "--timeout=360s"][..], &all[..]].concat()).await?;
         assert!(stack.agents()?.is_empty(), "{order:?}: {:?}", stack.agents()?);
         let secrets = fleet.run(&["get", "secrets", "-o", "name"]).await?;
         assert!(!secrets.contains("gw-device"), "{order:?}: {secrets}");

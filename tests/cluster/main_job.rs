@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use muster_harness::{Failure, until};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, board, manifest, other_client, unwoken, worker};
-
-/// How long a gateway that restarts itself may take on a busy machine.
-const RESTART_TIMEOUT: Duration = Duration::from_mins(6);
 
 /// The methods that change something on a gateway.
 const WRITE_METHODS: [&str; 7] = [
@@ -238,14 +235,14 @@ pub(crate) async fn losses_on_the_gateway_are_repaired_by_the_next_resync(stack:
     let client = other_client(&stack.openclaw).await?;
     client.agent_delete(&id, true).await?;
     // A start of a gateway that restarts itself takes minutes on a busy machine.
-    until("the deleted agent to be registered again, with its files", RESTART_TIMEOUT, async || {
+    until("the deleted agent to be registered again, with its files", CONDITION_TIMEOUT, async || {
         stack.openclaw.revive().await.map_err(|e| e.to_string())?;
         let agents = stack.agents().map_err(|e| e.to_string())?;
         let file = stack.file(&fleet, "two", "AGENTS.md").await.map_err(|e| e.to_string())?;
         if agents.contains(&id) && file.contains("/heartbeat") { Ok(()) } else { Err(format!("{agents:?}")) }
     })
     .await?;
-    until("the gateway to be Ready", RESTART_TIMEOUT, async || {
+    until("the gateway to be Ready", CONDITION_TIMEOUT, async || {
         stack.openclaw.revive().await.map_err(|e| e.to_string())?;
         let ready = fleet.field("agentgateway/gw", ".status.conditions[?(@.type==\"Ready\")].status").await;
         let ready = ready.map_err(|e| e.to_string())?;

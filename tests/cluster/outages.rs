@@ -45,7 +45,7 @@ pub(crate) async fn repeated_operator_kills_create_no_second_agent(stack: &mut S
         until_agents(&own, "agents to go", |n| n <= left).await?;
         stack.operator.restart().await?;
     }
-    fleet.run(&["wait", "--for=delete", "--timeout=120s", "agents", "--all"]).await?;
+    fleet.run(&["wait", "--for=delete", "--timeout=360s", "agents", "--all"]).await?;
     assert!(own.agents()?.is_empty(), "{:?}", own.agents()?);
     fleet.delete().await
 }

@@ -59,7 +59,7 @@ pub(crate) async fn a_protected_object_is_deleted_only_after_its_protection_is_l
         assert!(refusal.contains(&expected), "{refusal}");
         assert_eq!(fleet.field(object, ".metadata.deletionTimestamp").await?, "", "{object}");
         lift(&fleet, &refusal).await?;
-        fleet.run(&["delete", object, "--timeout=120s"]).await?;
+        fleet.run(&["delete", object, "--timeout=360s"]).await?;
     }
     assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
     fleet.delete().await
@@ -94,7 +94,7 @@ pub(crate) async fn collections_pipelines_and_namespaces_delete_no_protected_obj
     .await?;
     assert_eq!(fleet.field("agent/kept", ".metadata.deletionTimestamp").await?, "");
     lift(&fleet, &message).await?;
-    fleet.run(&["wait", "--for=delete", &namespace, "--timeout=120s"]).await?;
+    fleet.run(&["wait", "--for=delete", &namespace, "--timeout=360s"]).await?;
     Ok(())
 }
 
@@ -118,7 +118,7 @@ pub(crate) async fn a_protected_agent_keeps_its_agent_when_its_namespace_is_dele
     })
     .await?;
     fleet.run(&["annotate", "agents.muster.dev", "kept", "muster.dev/protected-"]).await?;
-    fleet.run(&["wait", "--for=delete", "namespace/guarded", "--timeout=120s"]).await?;
+    fleet.run(&["wait", "--for=delete", "namespace/guarded", "--timeout=360s"]).await?;
     assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
     Ok(())
 }

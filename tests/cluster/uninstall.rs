@@ -10,7 +10,7 @@ use crate::stack::{CONDITION_TIMEOUT, Stack, unwoken};
 /// Ends the operator as its pod ends, and runs `kubectl delete -k deploy`.
 async fn remove_operator(stack: &mut Stack) -> Result<(), Failure> {
     stack.operator.terminate().await?;
-    stack.cluster.kubectl.run(&["delete", "-k", "deploy", "--timeout=120s"]).await?;
+    stack.cluster.kubectl.run(&["delete", "-k", "deploy", "--timeout=360s"]).await?;
     Ok(())
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn the_documented_commands_leave_nothing(stack: &mut Stack) -> 
     fleet.all_ready().await?;
     let kubectl = stack.cluster.kubectl.clone();
     kubectl.run(&["annotate", KINDS, "--all", "-A", "muster.dev/protected-"]).await?;
-    kubectl.run(&["delete", KINDS, "--all", "-A", "--timeout=120s"]).await?;
+    kubectl.run(&["delete", KINDS, "--all", "-A", "--timeout=360s"]).await?;
     let secrets = ["get", "secrets", "-A", "-l", "app.kubernetes.io/managed-by=muster", "-o", "name"];
     until("Muster's Secrets to go", CONDITION_TIMEOUT, async || {
         let left = kubectl.run(&secrets).await.map_err(|e| e.to_string())?;
@@ -78,7 +78,7 @@ pub(crate) async fn the_documented_commands_leave_nothing(stack: &mut Stack) -> 
     })
     .await?;
     remove_operator(stack).await?;
-    kubectl.run(&["delete", "-k", "crds", "--timeout=120s"]).await?;
+    kubectl.run(&["delete", "-k", "crds", "--timeout=360s"]).await?;
     assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
     let everything =
         "crd,clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings,namespaces";

@@ -23,8 +23,9 @@ use url::Url;
 
 use crate::layouts::lay_out_files;
 
-/// The limit of a step. Older gateways may accept no config writes for a minute.
-pub(crate) const STEP_TIMEOUT: Duration = Duration::from_mins(2);
+/// The limit of a step. Older gateways may accept no config writes for a minute, and on a busy machine a step takes twenty times as long as on
+/// an idle one.
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_mins(6);
 /// How long submitted entries are waited for before they are submitted again.
 const RESUBMIT_INTERVAL: Duration = Duration::from_secs(10);
 /// The limit of a restart after a patch: 2026.3.2 restarts at most once in 30 s.
@@ -113,7 +114,9 @@ impl Subject {
         // The heartbeats of other agents stay unchanged.
         client.claim_heartbeats(HeartbeatClaims::default());
         let mut link = client.connection();
-        tokio::time::timeout(STEP_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
+        let connected =
+            tokio::time::timeout(STEP_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_))));
+        connected.await.map_err(|_| format!("no connection within {STEP_TIMEOUT:?}"))??;
         let (restarts_after_patches, prepared) = (false, Mutex::default());
         let subject = Self { client, counts, settings, dial, host, restarts_after_patches, prepared };
         subject.until("the roster", |_| true).await?;

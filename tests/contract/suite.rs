@@ -373,7 +373,7 @@ async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<AgentActivi
     let ended = runs.wait_for(|runs| runs.of(id).is_some_and(at_rest));
     tokio::select! {
         biased;
-        ended = tokio::time::timeout(Duration::from_mins(1), ended) => {
+        ended = tokio::time::timeout(STEP_TIMEOUT, ended) => {
             let runs = ended.map_err(|_| "the end of the run was not received")??;
             Ok(runs.of(id).cloned().unwrap_or_default())
         }
