@@ -96,7 +96,7 @@ impl std::fmt::Display for UnservedDefinition {
 impl std::error::Error for UnservedDefinition {}
 
 impl Resources {
-    /// The kinds of Kubernetes that this API has, and those of these definitions.
+    /// The built-in kinds, and the kinds of `definitions`.
     ///
     /// # Errors
     /// A definition that this API cannot serve.

@@ -423,7 +423,7 @@ pub(crate) async fn connect_refusal(gateway: &OpenClaw, auth: Auth) -> Result<Re
     }
 }
 
-/// The entry of an agent with a new id. Its heartbeats are off, so that its sessions have no runs but those of the test.
+/// The entry of an agent with a new id and without heartbeats. Only the test starts runs of the agent.
 pub(crate) fn new_entry() -> AgentEntry {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let id = format!("mc-{}", NEXT.fetch_add(1, Ordering::Relaxed));

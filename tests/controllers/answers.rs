@@ -1,4 +1,4 @@
-//! Answers that stand in for those of an API server.
+//! Answers of a test in place of an API server.
 
 use std::convert::Infallible;
 

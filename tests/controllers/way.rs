@@ -1,9 +1,7 @@
 //! The way of one operator to Kubernetes, with the faults of a network and of an API server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -77,7 +75,8 @@ struct Way {
 
 /// A client of the API with these faults.
 pub(crate) fn client(api: &EmbeddedApi, faults: &Faults) -> Client {
-    Client::new(Way { api: api.clone(), faults: faults.clone() }, "default")
+    let way = Way { api: api.clone(), faults: faults.clone() };
+    Client::new(tower::service_fn(move |request| way.clone().answer(request)), "default")
 }
 
 fn forbidden(message: &str) -> (u16, String) {
@@ -138,19 +137,5 @@ impl Way {
         let answer = answer.map(BodyExt::boxed_unsync);
         let is_fleet = path.starts_with("/apis/muster.dev/");
         Ok(if is_watch && is_fleet { answer.map(|body| watch_faults::faulty(body, &self.faults)) } else { answer })
-    }
-}
-
-impl Service<Request<Body>> for Way {
-    type Response = Response<AnswerBody>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.clone().answer(request))
     }
 }

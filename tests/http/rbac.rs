@@ -1,9 +1,7 @@
 //! The access control of a cluster, in front of the embedded API: users by token, permissions by list.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
 use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
@@ -44,7 +42,7 @@ struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    /// Those of a request for objects of a namespace. Who may create Agents may read events.
+    /// The attributes of a request for objects of a namespace. A user who may create Agents may read events.
     fn of(method: &Method, path: &'a str) -> Self {
         let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
         let ["apis", _, _, "namespaces", namespace, resource, ..] = *parts.as_slice() else { panic!("{path}") };
@@ -67,7 +65,8 @@ impl Rbac {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::new(self.clone(), "default")
+        let rbac = self.clone();
+        Client::new(tower::service_fn(move |request| rbac.clone().answer(request)), "default")
     }
 
     pub(crate) fn allow(&self, user: &'static str, verbs: &[Verb], kinds: &[ResourceKind], namespace: &'static str) {
@@ -149,18 +148,4 @@ impl Rbac {
 
 async fn body(request: Request<Body>) -> Result<Value, BoxError> {
     Ok(serde_json::from_slice(&request.into_body().collect().await?.to_bytes())?)
-}
-
-impl Service<Request<Body>> for Rbac {
-    type Response = Response<AnswerBody>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.clone().answer(request))
-    }
 }

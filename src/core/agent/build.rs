@@ -96,8 +96,11 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
 /// On a gateway that loses escapes, an entry has no text that needs one: the gateway would show a variable of its environment there, or could
 /// not read its config any more.
 fn check_escapes(entry: &AgentEntry, inventory: Option<&Inventory>) -> Result<(), ReconcileError> {
+    if !inventory.is_some_and(Inventory::loses_escapes) {
+        return Ok(());
+    }
     let keys = entry.escaped_keys();
-    if keys.is_empty() || !inventory.is_some_and(Inventory::loses_escapes) {
+    if keys.is_empty() {
         return Ok(());
     }
     let keys = keys.into_iter().collect::<Vec<_>>().join(", ");

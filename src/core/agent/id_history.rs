@@ -15,8 +15,8 @@ pub(crate) fn used_before(desired: &Desired, status: &AgentStatus) -> bool {
         Origin::Derived | Origin::ParentDerived => false,
     };
     // Registered is False from the first look at which the agent is gone. The records of its files stay.
-    let was_registered = || conditions::is_true(&status.conditions, ConditionType::Registered);
-    is_reusable || same && was_registered() || !records(desired, status).is_empty()
+    let was_registered = conditions::is_true(&status.conditions, ConditionType::Registered);
+    is_reusable || same && was_registered || !records(desired, status).is_empty()
 }
 
 /// Whether an agent of this id may belong to another client: this Agent has not set it up, and others can have the id.

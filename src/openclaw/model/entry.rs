@@ -51,9 +51,9 @@ pub struct EntryModel {
 pub enum EntryFallbacks {
     /// These.
     Named(Vec<String>),
-    /// Those that the entry has, or else these.
+    /// The fallbacks of the entry. An entry without fallbacks gets these.
     Kept(Vec<String>),
-    /// Those that the entry has, or these if the entry has no model.
+    /// The fallbacks of the entry. An entry without a model gets these.
     KeptWithModel(Vec<String>),
 }
 
