@@ -215,3 +215,28 @@ async fn the_gateways_own_limits_of_the_prompt_count_and_are_named() {
     rig.until_ready().await;
     assert_eq!(gateway.file(&rig.agent_id("one"), "SOUL.md").map(|text| text.trim_end().len()), Some(25_000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn files_that_together_are_longer_than_the_prompt_name_the_first_that_has_no_place() {
+    let (mut rig, gateway) = Rig::new();
+    gateway.edit_config(|config| config["agents"]["defaults"]["bootstrapTotalMaxChars"] = json!(1000));
+    rig.board("ops");
+    let others = ["TOOLS.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md", "USER.md"];
+    let spec = |soul: usize| {
+        let files = [("AGENTS.md", 500), ("SOUL.md", soul), ("IDENTITY.md", 200)];
+        let files = files.map(|(name, length)| json!({ "name": name, "template": { "inline": "x".repeat(length) } }));
+        let others = others.map(|name| json!({ "name": name, "policy": "Unmanaged" }));
+        json!({ "boardRef": { "name": "ops" }, "files": files.into_iter().chain(others).collect::<Vec<_>>() })
+    };
+    rig.agent("one", spec(301));
+    let message = rig.until_reason("one", "FileTooLarge").await;
+    assert!(message.contains("IDENTITY.md is too long"), "{message}");
+    assert!(
+        message.contains("at most 199 (what the files before it leave of agents.defaults.bootstrapTotalMaxChars of the gateway's config)"),
+        "{message}"
+    );
+    let written = |name| gateway.file(&rig.agent_id("one"), name).map(|text| text.trim_end().len());
+    assert_eq!((written("AGENTS.md"), written("SOUL.md")), (Some(500), Some(301)), "the files before it are written");
+    rig.agent("one", spec(300));
+    rig.until_ready().await;
+}

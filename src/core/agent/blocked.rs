@@ -128,11 +128,17 @@ pub(crate) fn too_large(desired: &Desired) -> Option<ReconcileError> {
             };
             let is_setting = limit.setting.contains("agents.");
             let raise = if is_setting { ", or raise that setting" } else { "" };
-            let texts = if sections.is_empty() { "its template" } else { "their templates" };
+            let texts = match (sections.is_empty(), limit.is_rest) {
+                (true, false) => "its template",
+                (false, false) => "their templates",
+                (true, true) => "its template, those of the files before it,",
+                (false, true) => "their templates, those of the files before them,",
+            };
+            let rest = if limit.is_rest { "what the files before it leave of " } else { "" };
             Some(ReconcileError::permanent(
                 Reason::FileTooLarge,
                 format!(
-                    "{} is too long and stays as it was on the gateway: the new text{parts} has {units} characters, and the gateway passes on at most {} ({}) to the agent; shorten {texts} or the fields of the spec in the text{raise}",
+                    "{} is too long and stays as it was on the gateway: the new text{parts} has {units} characters, and the gateway passes on at most {} ({rest}{}) to the agent; shorten {texts} or the fields of the spec in the text{raise}",
                     file.name, limit.units, limit.setting
                 ),
             ))
@@ -214,7 +220,7 @@ mod tests {
     fn a_file_that_is_too_long_names_its_sections_and_what_to_shorten() {
         let file =
             |name: &str, delivery| DesiredFile { name: name.into(), carries_token: false, is_adopted: false, delivery };
-        let long = |setting| Delivery::TooLarge { units: 21_000, limit: FileLimit { units: 20_000, setting } };
+        let long = |setting| Delivery::TooLarge { units: 21_000, limit: FileLimit::of(20_000, setting) };
         let mut desired = applied().desired;
         let setting = "agents.defaults.bootstrapMaxChars of the gateway's config";
         let section = file("TOOLS.md", Delivery::Folded { into: "AGENTS.md".into() });
@@ -226,6 +232,12 @@ mod tests {
         desired.files = Some(vec![file("USER.md", long("the gateway's limit of USER.md"))]);
         let message = too_large(&desired).unwrap().message;
         assert!(message.contains("shorten its template") && !message.contains("raise"), "{message}");
+        let setting = "agents.defaults.bootstrapTotalMaxChars of the gateway's config";
+        let rest = FileLimit { is_rest: true, ..FileLimit::of(400, setting) };
+        desired.files = Some(vec![file("USER.md", Delivery::TooLarge { units: 500, limit: rest })]);
+        let message = too_large(&desired).unwrap().message;
+        assert!(message.contains(&format!("at most 400 (what the files before it leave of {setting})")), "{message}");
+        assert!(message.contains("shorten its template, those of the files before it, or the fields"), "{message}");
     }
 
     #[test]

@@ -246,6 +246,7 @@ fn files(
     if !folded.is_empty() {
         fold_into_agents(&mut texts, &policies, &folded)?;
     }
+    let limits = limits(references, inventory, &texts);
     let token = token_for_files(agent, references);
     let carries = |text: &String| token.is_some_and(|token| text.contains(token.expose_secret()));
     let deliver = |(name, policy): (FileName, FilePolicy)| {
@@ -253,7 +254,7 @@ fn files(
         let delivery = match texts.remove(&name) {
             None => Delivery::Unmanaged,
             Some(_) if refused(&name) => Delivery::Folded { into: FileName::AGENTS.as_str().to_owned() },
-            Some(text) => delivery(limit(references, inventory, &name), policy, drift(agent, &name), text),
+            Some(text) => delivery(limits[&name], policy, drift(agent, &name), text),
         };
         let is_adopted = references.names.adopted || references.names.taken_up;
         DesiredFile { name: name.as_str().to_owned(), carries_token, is_adopted, delivery }
@@ -281,19 +282,30 @@ fn fold_into_agents(
 }
 
 fn delivery(limit: FileLimit, policy: FilePolicy, drift: DriftPolicy, text: String) -> Delivery {
-    let units = text.trim_end().encode_utf16().count();
+    let units = prompt_units(&text);
     if units > limit.units {
         return Delivery::TooLarge { units, limit };
     }
     Delivery::Write { policy, drift, content: RenderedText::of(text) }
 }
 
-/// How much of a file reaches the agent's prompt.
-fn limit(references: &References, inventory: Option<&Inventory>, name: &FileName) -> FileLimit {
-    let limits = inventory.map(|inventory| inventory.prompt_limits).unwrap_or_default();
+/// How much of each file reaches the agent's prompt. Without an inventory, the limits of gateways without settings.
+fn limits(
+    references: &References,
+    inventory: Option<&Inventory>,
+    texts: &BTreeMap<FileName, String>,
+) -> BTreeMap<FileName, FileLimit> {
+    let lengths: BTreeMap<_, _> = texts.iter().map(|(name, text)| (name.as_str(), prompt_units(text))).collect();
+    let settings = inventory.map(|inventory| inventory.prompt_limits).unwrap_or_default();
     let entry =
         inventory.and_then(|inventory| inventory.agents.get(&references.names.identity.agent_id)?.entry.as_ref());
-    limits.of_file(name.as_str(), entry)
+    let limits = settings.of_files(&lengths, entry);
+    texts.keys().map(|name| (name.clone(), limits[name.as_str()])).collect()
+}
+
+/// The length of a text as the gateway counts it for the prompt.
+fn prompt_units(text: &str) -> usize {
+    text.trim_end().encode_utf16().count()
 }
 
 /// The standard files of the role, then the files that the Agent adds.

@@ -191,7 +191,7 @@ fn long_file() -> DesiredFile {
         is_adopted: false,
         carries_token: false,
         name: "SOUL.md".into(),
-        delivery: Delivery::TooLarge { units: 20_001, limit: FileLimit { units: 20_000, setting: "the default" } },
+        delivery: Delivery::TooLarge { units: 20_001, limit: FileLimit::of(20_000, "the default") },
     }
 }
 

@@ -139,7 +139,7 @@ mod tests {
         };
         let text = format!("I:{}", soul.markdown);
         let delivery = if text.len() > 10 {
-            Delivery::TooLarge { units: text.len(), limit: FileLimit { units: 10, setting: "" } }
+            Delivery::TooLarge { units: text.len(), limit: FileLimit::of(10, "") }
         } else {
             write(&text)
         };
