@@ -17,6 +17,7 @@ pub mod hash;
 pub mod http;
 pub mod import;
 pub mod kubeconfig;
+pub mod leadership;
 pub mod metrics;
 pub mod openclaw;
 pub mod options;

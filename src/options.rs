@@ -1,6 +1,6 @@
 //! The options of `muster run`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -33,6 +33,9 @@ pub struct RunOptions {
     /// Where the operator listens.
     #[command(flatten)]
     pub listen: ListenOptions,
+    /// How this operator shares its work with other replicas.
+    #[command(flatten)]
+    pub election: ElectionOptions,
     /// Networks in which gateways may be, such as 10.0.0.0/8, separated by commas. Default: all networks, and in a cluster no loopback. Link-local
     /// addresses and addresses of metadata services are never allowed.
     #[arg(long, env = "MUSTER_GATEWAY_NETWORKS", value_name = "CIDRS", value_delimiter = ',', value_parser = gateway_network)]
@@ -60,6 +63,29 @@ pub struct RunOptions {
     /// Format of the log lines on standard error.
     #[arg(long, env = "MUSTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// How several replicas of the operator share their work.
+#[derive(Debug, clap::Args)]
+pub struct ElectionOptions {
+    /// Work only while this replica holds the Lease muster. Needs --leader-election-namespace and --advertise-ip.
+    #[arg(
+        long,
+        env = "MUSTER_LEADER_ELECT",
+        conflicts_with = "embedded",
+        requires = "leader_election_namespace",
+        requires = "advertise_ip"
+    )]
+    pub leader_elect: bool,
+    /// Namespace of the Lease. In a pod, `POD_NAMESPACE` is the field metadata.namespace of the downward API.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    pub leader_election_namespace: Option<String>,
+    /// Address at which other replicas reach the HTTP API of this one. In a pod, `POD_IP` is the field status.podIP of the downward API.
+    #[arg(long, env = "POD_IP", value_name = "IP")]
+    pub advertise_ip: Option<IpAddr>,
+    /// Name of this replica in the Lease, before a random suffix.
+    #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "muster")]
+    pub replica_name: String,
 }
 
 /// Where the operator listens.

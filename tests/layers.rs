@@ -51,7 +51,12 @@ const LAYERS: &[Layer] = &[
         may_name: &["address", "api", "templates", "core", "state", "openclaw", "souls", "metrics", "hash", "backoff"],
         must_not_use: &["axum", "kube::Client"],
     },
-    Layer { name: "http", may_name: &["api", "core", "state", "metrics", "hash"], must_not_use: &["kube::Client"] },
+    Layer { name: "leadership", may_name: &["api"], must_not_use: &["axum"] },
+    Layer {
+        name: "http",
+        may_name: &["api", "core", "state", "metrics", "hash", "leadership"],
+        must_not_use: &["kube::Client"],
+    },
     Layer {
         name: "import",
         may_name: &["api", "templates", "core", "openclaw"],
@@ -73,6 +78,7 @@ const LAYERS: &[Layer] = &[
             "controllers",
             "http",
             "kubeconfig",
+            "leadership",
             "metrics",
             "options",
             "standalone",

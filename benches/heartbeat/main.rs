@@ -38,6 +38,7 @@ use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::controllers::agent::heartbeat_writer;
 use muster::http::agents::router;
 use muster::http::api::AgentApi;
+use muster::http::forward::WayToLeader;
 use muster::http::origin::TrustedProxies;
 use muster::http::probes::Probes;
 use muster::http::rate_limit::RateLimits;
@@ -112,7 +113,7 @@ async fn serve_heartbeats() -> (SocketAddr, Watched, Faults) {
     let (state, tokens) = (Arc::new(State::new(watched.store.clone())), Arc::clone(&watched.tokens));
     let (due, heard) = mpsc::channel(heartbeat_writer::BACKLOG);
     let (controller, mut queue) = mpsc::unbounded_channel();
-    tokio::spawn(heartbeat_writer::run(Arc::clone(&state), heard, controller));
+    tokio::spawn(heartbeat_writer::run(Arc::clone(&state), heard, controller, CancellationToken::new()));
     tokio::spawn(async move { while queue.recv().await.is_some() {} });
     let limits = RateLimits::with(Quota::per_second(1_000_000.try_into().unwrap()));
     let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });
@@ -120,7 +121,7 @@ async fn serve_heartbeats() -> (SocketAddr, Watched, Faults) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::api(listener, Protocol::Http, TrustedProxies::default());
-    tokio::spawn(server.serve(router(Arc::new(api)), CancellationToken::new()));
+    tokio::spawn(server.serve(router(Arc::new(api), WayToLeader::alone()), CancellationToken::new()));
     (address, watched, faults)
 }
 

@@ -37,6 +37,10 @@ pub const ISSUED_SHA256: &str = "muster.dev/issued-sha256";
 pub const ISSUED_FOR: &str = "muster.dev/issued-for";
 /// On an Agent: the gateway's id of its agent. While the Agent has no binding, the annotation is a claim: a backup keeps it.
 pub const AGENT_ID: &str = "muster.dev/agent-id";
+/// On the Lease of the election: the address of the leader's HTTP API.
+pub const LEADER_ADDRESS: &str = "muster.dev/leader-address";
+/// On the Lease of the election: the SHA-256 fingerprint of the certificate that the leader serves.
+pub const LEADER_CERTIFICATE: &str = "muster.dev/leader-certificate";
 /// On Secrets: the creator of the Secret.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY_LABEL`].

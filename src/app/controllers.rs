@@ -5,22 +5,26 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kube::api::ObjectMeta;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::api::object_key::ObjectKey;
+use crate::controllers::agent::heartbeat_writer;
 use crate::controllers::gateway::{self, orphaned_secrets};
 use crate::controllers::runner::{self, Controller};
 use crate::controllers::{Context, agent, board};
 use crate::core::gateway::cleanup::DeletedGateway;
+use crate::core::index::Indexed;
 use crate::core::objects::{Coverage, Objects};
 use crate::core::requeue::Requeue;
 use crate::http::probes::Probes;
+use crate::leadership::Standing;
 use crate::metrics::Metrics;
 use crate::state::Caches;
-use crate::state::cache::NeverSynced;
+use crate::state::cache::{Cache, NeverSynced};
 use crate::state::triggers::Queues;
+use crate::state::unreadable::UnreadableEvents;
 
 /// The receivers of the queues.
 pub(super) struct Receivers {
@@ -49,24 +53,68 @@ pub(super) struct Controllers {
     pub(super) ctx: Arc<Context>,
     pub(super) caches: Caches,
     pub(super) probes: Arc<Probes>,
+    pub(super) queues: Queues,
     pub(super) receivers: Receivers,
     pub(super) deleted_gateways: UnboundedReceiver<DeletedGateway>,
+    pub(super) heartbeats_due: Receiver<ObjectKey>,
+    pub(super) unreadable_events: UnreadableEvents,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) shutdown: CancellationToken,
 }
 
 impl Controllers {
-    /// Runs the controllers after the watches are in sync.
-    pub(super) async fn run(self) {
-        let Self { ctx, caches, probes, receivers, deleted_gateways, metrics, shutdown } = self;
+    /// Runs the controllers after the watches are in sync and this replica leads, until `stop`, and then until the reconciles under way have
+    /// ended.
+    pub(super) async fn run(mut self, standing: &Standing, stop: &CancellationToken) {
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => return,
-            synced = wait_until_synced(&caches, &probes) => if let Err(error) = synced {
+            () = stop.cancelled() => return,
+            synced = wait_until_synced(&self.caches, &self.probes) => if let Err(error) = synced {
                 error!(%error, "the operator stops");
                 return;
             },
         }
+        if !standing.may_work() {
+            info!("another replica may lead; this one waits");
+            if stop.run_until_cancelled(self.discard_until_leading(standing)).await.is_none() {
+                return;
+            }
+            self.enqueue_all();
+        }
+        Box::pin(self.reconcile_until(stop)).await;
+    }
+
+    /// Forgets what is to do while another replica does it.
+    async fn discard_until_leading(&mut self, standing: &Standing) {
+        let mut leading = std::pin::pin!(standing.until_leading());
+        loop {
+            // All branches are cancel-safe: a watch and channels, which are open as long as the watches.
+            tokio::select! {
+                biased;
+                () = &mut leading => return,
+                Some(_) = self.receivers.agents.recv() => {}
+                Some(_) = self.receivers.boards.recv() => {}
+                Some(_) = self.receivers.gateways.recv() => {}
+                Some(_) = self.deleted_gateways.recv() => {}
+            }
+        }
+    }
+
+    /// Enqueues all objects, as after a restart.
+    fn enqueue_all(&self) {
+        fn enqueue<K: Indexed>(cache: &Cache<K>, queue: &UnboundedSender<ObjectKey>) {
+            for object in cache.all() {
+                // The receiver is open.
+                let _ = queue.send(ObjectKey::of(object.meta()));
+            }
+        }
+        enqueue(&self.caches.gateways, &self.queues.gateways);
+        enqueue(&self.caches.boards, &self.queues.boards);
+        enqueue(&self.caches.agents, &self.queues.agents);
+    }
+
+    async fn reconcile_until(self, stop: &CancellationToken) {
+        let Self { ctx, caches, queues, receivers, deleted_gateways, metrics, .. } = self;
+        let (heartbeats_due, unreadable_events) = (self.heartbeats_due, self.unreadable_events);
         let agents = Controller {
             name: "agent",
             cache: caches.agents,
@@ -93,16 +141,18 @@ impl Controllers {
         };
         let (for_agents, for_boards, for_gateways) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
         futures::join!(
-            shutdown.run_until_cancelled(orphaned_secrets::run(&ctx, deleted_gateways)),
-            runner::run(agents, shutdown.clone(), move |object| {
+            stop.run_until_cancelled(orphaned_secrets::run(&ctx, deleted_gateways)),
+            stop.run_until_cancelled(unreadable_events.publish(&ctx.state.store)),
+            heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents, stop.clone()),
+            runner::run(agents, stop.clone(), move |object| {
                 let ctx = Arc::clone(&for_agents);
                 async move { in_full_view(&ctx, &object.metadata, Box::pin(agent::reconcile(&ctx, &object))).await }
             }),
-            runner::run(boards, shutdown.clone(), move |object| {
+            runner::run(boards, stop.clone(), move |object| {
                 let ctx = Arc::clone(&for_boards);
                 async move { in_full_view(&ctx, &object.metadata, Box::pin(board::reconcile(&ctx, &object))).await }
             }),
-            runner::run(gateways, shutdown.clone(), move |object| {
+            runner::run(gateways, stop.clone(), move |object| {
                 let ctx = Arc::clone(&for_gateways);
                 async move { in_full_view(&ctx, &object.metadata, Box::pin(gateway::reconcile(&ctx, &object))).await }
             }),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -16,6 +17,9 @@ use crate::options::ListenOptions;
 /// A sentence about the missing requirement.
 pub(super) type AppError = Box<dyn std::error::Error>;
 
+/// Tells the fingerprint of the certificate that is served now.
+pub(super) type ServedFingerprint = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// The open listeners.
 pub(super) struct Listeners {
     /// The APIs and the page.
@@ -28,22 +32,26 @@ pub(super) struct Listeners {
     pub(super) reloaded: Option<Arc<Certificate>>,
     /// Whether people's tokens need TLS.
     pub(super) tokens: HttpTokens,
+    /// The fingerprint of the certificate that the HTTP API serves now.
+    pub(super) fingerprint: ServedFingerprint,
 }
 
 /// Opens the listeners, and loads or makes the certificate.
 pub(super) async fn open(options: &ListenOptions) -> Result<Listeners, AppError> {
     let reloaded = certificate(options)?;
-    let (protocol, certificate) = if let Some(certificate) = &reloaded {
-        (Protocol::Https(certificate.acceptor()?), certificate.certificate())
+    let shown = |certificate: Option<&CertificateDer<'_>>| certificate.map(tls::fingerprint).unwrap_or_default();
+    let (protocol, fingerprint): (_, ServedFingerprint) = if let Some(certificate) = &reloaded {
+        let served = Arc::clone(certificate);
+        (Protocol::Https(certificate.acceptor()?), Arc::new(move || shown(served.certificate().as_ref())))
     } else {
         let made = MadeCertificate::new(options.api_addr.ip())?;
-        (Protocol::Either(made.acceptor()?), made.certificate().cloned())
+        (Protocol::Either(made.acceptor()?), Arc::new(move || shown(made.certificate())))
     };
     let api = listen(options.api_addr, "--api-addr").await?;
     let probes = listen(options.probe_addr, "--probe-addr").await?;
     let metrics = listen(options.metrics_addr, "--metrics-addr").await?;
     info!(
-        sha256 = certificate.as_ref().map(tls::fingerprint),
+        sha256 = fingerprint(),
         made = reloaded.is_none(),
         "the fingerprint of the HTTP API's TLS certificate; compare it when a browser or a program does not know the certificate"
     );
@@ -53,6 +61,7 @@ pub(super) async fn open(options: &ListenOptions) -> Result<Listeners, AppError>
         metrics: Server::probes(metrics),
         reloaded,
         tokens: if options.allow_http_tokens { HttpTokens::Accepted } else { HttpTokens::LocalOnly },
+        fingerprint,
     })
 }
 

@@ -2,9 +2,13 @@
 
 mod connection;
 mod controllers;
+pub mod election;
+mod fenced_dial;
 mod listeners;
 pub mod operator;
+mod peers;
 mod tasks;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::connection::Connection;
+use self::election::RunningElection;
 use self::listeners::{AppError, Listeners};
 use self::operator::{Operator, Surroundings};
 use self::tasks::Tasks;
@@ -27,6 +32,7 @@ use crate::http::probes;
 use crate::openclaw::{DialRules, Network};
 use crate::options::{LogFormat, RunOptions};
 use crate::souls::http_client::HttpClient;
+use crate::state::kube_store::WallClock;
 
 /// How long open reconciles may take after a signal to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
@@ -38,7 +44,12 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 pub fn main(options: &RunOptions) -> Result<(), AppError> {
     init_logging(options.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(options))
+    let ended = runtime.block_on(run(options));
+    if options.election.leader_elect {
+        // Another replica may lead already. No thread is waited for.
+        runtime.shutdown_background();
+    }
+    ended
 }
 
 fn init_logging(format: LogFormat) {
@@ -65,11 +76,16 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
         info!(?names, "the operator works in these namespaces only");
     }
     let shutdown = CancellationToken::new();
+    let clock: WallClock = Arc::new(Timestamp::now);
+    let fingerprint = Arc::clone(&listeners.fingerprint);
+    let (candidate, leader) =
+        election::take_part(&options.election, &client, Arc::clone(&clock), api.port(), fingerprint)?;
     let surroundings = Surroundings {
         client,
         authz,
-        clock: Arc::new(Timestamp::now),
+        clock,
         namespaces: options.namespaces.clone().unwrap_or_default(),
+        leader,
         dial: Arc::new(network),
         souls: Arc::new(HttpClient::default()),
         served_api: ServedApi {
@@ -79,7 +95,9 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
         http_tokens: listeners.tokens,
         run_id: format!("{:x}", getrandom::u64()?),
     };
-    let mut tasks = serve(Operator::start(surroundings, shutdown.clone()), listeners, &shutdown);
+    let operator = Operator::start(surroundings, &shutdown);
+    let mut election = candidate.map(|candidate| RunningElection::start(candidate, operator.work.clone()));
+    let mut tasks = serve(operator, listeners, &shutdown);
     if let Some(embedded) = embedded {
         embedded.start(&mut tasks, shutdown.clone());
     }
@@ -87,20 +105,21 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = tokio::select! {
         biased;
-        _ = terminate.recv() => None,
-        _ = tokio::signal::ctrl_c() => None,
-        ended = tasks.join_next() => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = election::lost(election.as_mut()) => Err("this replica lost the Lease; another one leads, or takes the Lease soon"),
+        _ = tasks.join_next() => Err("a task of the operator ended unexpectedly; see the log"),
     };
     info!("stopping");
+    if let Some(election) = election {
+        election.hand_over().await;
+    }
     shutdown.cancel();
     let rest = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(SHUTDOWN_GRACE, rest).await.is_err() {
         info!(seconds = SHUTDOWN_GRACE.as_secs(), "some reconciles did not end in time and are cut off");
     }
-    match ended {
-        None => Ok(()),
-        Some(_) => Err("a task of the operator ended unexpectedly; see the log".into()),
-    }
+    ended.map_err(Into::into)
 }
 
 /// Serves the routes of an operator.

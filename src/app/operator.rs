@@ -12,7 +12,9 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 
 use super::controllers::{Controllers, queues};
+use super::fenced_dial::FencedDial;
 use super::tasks::Tasks;
+use super::work::Work;
 use crate::api::Agent;
 use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::controllers::Context;
@@ -23,6 +25,7 @@ use crate::core::gateway::transport::ServedApi;
 use crate::http::api::AgentApi;
 use crate::http::change_feed::ChangeFeed;
 use crate::http::confidential::HttpTokens;
+use crate::http::forward::WayToLeader;
 use crate::http::people::PeopleApi;
 use crate::http::probes::Probes;
 use crate::http::rate_limit::RateLimits;
@@ -50,6 +53,8 @@ pub struct Surroundings {
     pub clock: WallClock,
     /// The namespaces in which the operator works.
     pub namespaces: WatchedNamespaces,
+    /// Which replica leads, and the way to it.
+    pub leader: WayToLeader,
     /// The way to gateways.
     pub dial: Arc<dyn Dial>,
     /// The way to soul directories.
@@ -77,16 +82,20 @@ pub struct Operator {
     pub router: Router,
     /// The state of the probes, with the metrics.
     pub probes: Arc<Probes>,
+    /// What the leader alone does.
+    pub work: Work,
     /// The tasks.
     pub tasks: Tasks,
 }
 
 impl Operator {
-    /// Spawns every task: the watches, the triggers, the controllers. They end after `shutdown`.
+    /// Spawns every task: the watches, the triggers, the controllers, which wait until this replica leads. They end after `shutdown`.
     #[must_use]
-    pub fn start(surroundings: Surroundings, shutdown: CancellationToken) -> Self {
-        let Surroundings { client, authz, clock, namespaces, dial, souls, served_api, http_tokens, run_id } =
+    pub fn start(surroundings: Surroundings, shutdown: &CancellationToken) -> Self {
+        let Surroundings { client, authz, clock, namespaces, leader, dial, souls, served_api, http_tokens, run_id } =
             surroundings;
+        let standing = leader.standing.clone();
+        let dial = Arc::new(FencedDial { dial, standing: standing.clone() });
         let change_feed = Arc::new(ChangeFeed::new(run_id, shutdown.clone()));
         let (agents, agent_writers) = cache(&namespaces);
         let (boards, board_writers) = cache(&namespaces);
@@ -116,7 +125,7 @@ impl Operator {
             probes: Arc::clone(&probes),
         };
         let people = PeopleApi::new(state, authz, Arc::clone(&change_feed), Arc::clone(&probes));
-        let router = router::router(Arc::new(api), Arc::new(people), http_tokens);
+        let router = router::router(Arc::new(api), Arc::new(people), leader, http_tokens);
 
         let mut tasks = Tasks::new(shutdown.clone());
         let on_agent = on_agent(Arc::clone(&ctx), tokens, change_feed);
@@ -128,24 +137,24 @@ impl Operator {
         tasks.until_shutdown(watch::agents(agents, triggers.clone(), unreadables.clone(), on_agent));
         tasks.until_shutdown(watch::boards(boards, triggers.clone(), unreadables.clone()));
         tasks.until_shutdown(watch::gateways(gateways, triggers.clone(), unreadables, on_deleted));
-        let events = Arc::clone(&ctx.state);
-        tasks.until_shutdown(async move { unreadable_events.publish(&events.store).await });
         let config_maps = triggers.clone();
         tasks.until_shutdown(async move { watch::config_maps(&client, &namespaces, config_maps).await });
         tasks.until_shutdown(follow_gateways(gateway_changes, triggers));
         tasks.until_shutdown(keep_house(Arc::clone(&ctx), Arc::clone(&metrics)));
-        tasks.until_shutdown(heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents));
         let controllers = Controllers {
             ctx: Arc::clone(&ctx),
             caches,
             probes: Arc::clone(&probes),
+            queues,
             receivers,
             deleted_gateways: deleted_rx,
+            heartbeats_due,
+            unreadable_events,
             metrics,
-            shutdown,
         };
-        tasks.past_shutdown(controllers.run());
-        Self { ctx, router, probes, tasks }
+        let work = Work::new(shutdown);
+        tasks.past_shutdown(work.run(standing, controllers));
+        Self { ctx, router, probes, work, tasks }
     }
 }
 

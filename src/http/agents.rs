@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -15,22 +16,24 @@ use super::agent_auth::{AgentCaller, is_paused};
 use super::api::AgentApi;
 use super::dto::has_id;
 use super::error::ApiError;
+use super::forward::{self, WayToLeader};
 use crate::api::Agent;
 use crate::api::agent::CheckIn;
 use crate::api::object_key::ObjectKey;
 use crate::state::heartbeats::HeartbeatReport;
 
 /// The maximum length of a body, in bytes.
-const MAX_BODY_BYTES: usize = 16 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 16 * 1024;
 /// The maximum length of a task id, in characters.
 const MAX_TASK_ID_CHARS: usize = 256;
 
-/// The routes of the API for agents.
-pub fn router(api: Arc<AgentApi>) -> Router {
+/// The routes of the API for agents. A replica that does not lead passes the calls on.
+pub fn router(api: Arc<AgentApi>, leader: WayToLeader) -> Router {
     Router::new()
         .route("/api/v1/agents/{id}/heartbeat", post(heartbeat_by_id))
         .route("/api/v1/agent/heartbeat", post(heartbeat))
         .route("/api/v1/agent/healthz", get(healthz))
+        .route_layer(from_fn_with_state(leader, forward::to_leader))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -122,11 +125,16 @@ async fn respond(api: &AgentApi, agent: &Agent, due: bool) -> Json<HeartbeatResp
 /// The error for a body that could not be read.
 fn body_error(rejection: &BytesRejection) -> ApiError {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let message =
-            format!("the body is longer than {MAX_BODY_BYTES} bytes; send {{\"status\", \"current_task_id\"}} only");
-        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message);
+        return too_large();
     }
     ApiError::bad_request("the body ended before it was complete")
+}
+
+/// The error for a body that is too long.
+pub(super) fn too_large() -> ApiError {
+    let message =
+        format!("the body is longer than {MAX_BODY_BYTES} bytes; send {{\"status\", \"current_task_id\"}} only");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
 }
 
 /// The body of a heartbeat.

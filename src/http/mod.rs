@@ -11,6 +11,7 @@ pub mod change_feed;
 pub mod confidential;
 pub mod dto;
 pub mod error;
+pub mod forward;
 pub mod made_certificate;
 pub mod origin;
 pub mod people;

@@ -9,6 +9,7 @@ use axum::response::Response;
 
 use super::api::AgentApi;
 use super::confidential::{self, HttpTokens};
+use super::forward::WayToLeader;
 use super::people::{self, PeopleApi};
 use super::{agents, ui};
 
@@ -17,10 +18,10 @@ use super::{agents, ui};
 /// # Guarantees
 /// A request of a person without TLS is refused or redirected, as `tokens` says. No cache keeps an answer of the APIs, and no browser
 /// guesses its type.
-pub fn router(agents: Arc<AgentApi>, people: Arc<PeopleApi>, tokens: HttpTokens) -> Router {
+pub fn router(agents: Arc<AgentApi>, people: Arc<PeopleApi>, leader: WayToLeader, tokens: HttpTokens) -> Router {
     let people = people::router(people).layer(from_fn_with_state(tokens, confidential::refuse));
     let page = ui::router().layer(from_fn_with_state(tokens, confidential::redirect));
-    agents::router(agents).merge(people).layer(map_response(uncached)).merge(page)
+    agents::router(agents, leader).merge(people).layer(map_response(uncached)).merge(page)
 }
 
 /// The answer with the headers of an answer that concerns its caller alone.

@@ -30,6 +30,7 @@ pub use client::GatewayClient;
 pub use config_writer::batch_window::ExpectedEntry;
 pub use connection::device_key::DeviceKey;
 pub use connection::session::{Output, Session};
+pub(crate) use connection::tls::client_config;
 pub use connection::tls::{Fingerprint, Trust};
 pub use connection::transport::{ByteStream, Dial, DialError, DialRules, DialedStream, Network};
 pub use roster_queue::{RosterQueue, WeakRosterQueue};

@@ -7,6 +7,7 @@ use muster::api::object_key::ObjectKey;
 use muster::controllers::agent::heartbeat_writer::{self, HeartbeatOutcome, process};
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::rig::{Call, NS, Rig, heartbeat};
 
@@ -36,7 +37,8 @@ async fn a_changed_report_queues_a_reconcile_and_a_repeated_report_does_not() {
     rig.agent("a", |_| {});
     let (controller, mut queue) = mpsc::unbounded_channel();
     let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);
-    let running = tokio::spawn(heartbeat_writer::run(Arc::clone(&rig.state), due, controller));
+    let running =
+        tokio::spawn(heartbeat_writer::run(Arc::clone(&rig.state), due, controller, CancellationToken::new()));
     rig.checks_in("a-token").await;
     while rig.faults.state().writes == 0 {
         tokio::task::yield_now().await;
@@ -57,7 +59,8 @@ async fn a_status_that_flips_each_second_queues_one_reconcile_in_five_seconds_an
     rig.agent("b", |_| {});
     let (controller, mut queue) = mpsc::unbounded_channel();
     let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);
-    let running = tokio::spawn(heartbeat_writer::run(Arc::clone(&rig.state), due, controller));
+    let running =
+        tokio::spawn(heartbeat_writer::run(Arc::clone(&rig.state), due, controller, CancellationToken::new()));
     let report = async |token: &str, status: &str| {
         let body = json!({ "status": status }).to_string();
         assert_eq!(rig.call(Call { body, ..heartbeat(token) }).await.status, 200);
@@ -97,7 +100,12 @@ async fn a_failed_heartbeat_write_is_retried() {
     let mut rig = Rig::new().await;
     rig.agent("a", |_| {});
     let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);
-    let running = tokio::spawn(heartbeat_writer::run(Arc::clone(&rig.state), due, mpsc::unbounded_channel().0));
+    let running = tokio::spawn(heartbeat_writer::run(
+        Arc::clone(&rig.state),
+        due,
+        mpsc::unbounded_channel().0,
+        CancellationToken::new(),
+    ));
     rig.faults.state().failures = 2;
     rig.checks_in("a-token").await;
     tokio::time::sleep(Duration::from_secs(9)).await;

@@ -15,6 +15,7 @@ use muster::controllers::agent::heartbeat_writer;
 use muster::hash::sha256_hex;
 use muster::http::agents::router;
 use muster::http::api::AgentApi;
+use muster::http::forward::WayToLeader;
 use muster::http::origin::RequestOrigin;
 use muster::http::probes::Probes;
 use muster::http::rate_limit::RateLimits;
@@ -84,7 +85,15 @@ impl Rig {
             due,
             probes: Arc::clone(&probes),
         };
-        Self { cluster, faults, state, due: receiver, probes, watched, router: router(Arc::new(api)) }
+        Self {
+            cluster,
+            faults,
+            state,
+            due: receiver,
+            probes,
+            watched,
+            router: router(Arc::new(api), WayToLeader::alone()),
+        }
     }
 
     /// A Ready, checked-in and idle Agent with the token `<name>-token`, after `change`.

@@ -40,6 +40,7 @@ mod outages;
 mod passed_config;
 mod phases;
 mod protection;
+mod replicas;
 mod requests;
 mod rig;
 mod rotation;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,11 +19,13 @@ use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
 use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::api::{AgentGateway, Board, ConditionType};
+use muster::app::election::RunningElection;
 use muster::app::operator::{Operator, Surroundings};
 use muster::controllers::Context;
 use muster::controllers::gateway_handle::GatewayHandle;
 use muster::core::gateway::transport::ServedApi;
 use muster::http::confidential::HttpTokens;
+use muster::http::forward::WayToLeader;
 use muster::http::origin::RequestOrigin;
 use muster::openclaw::{Dial, DialError, DialedStream, Trust};
 use muster::state::kube_authz::KubeAccess;
@@ -34,6 +37,7 @@ use url::Url;
 
 use crate::cluster::{Cluster, Kind};
 use crate::memory_directory::MemorySoulDirectory;
+use crate::replicas::{Replica, Replicas};
 use crate::way::{self, Faults};
 
 /// The namespace of all objects, unless a test names another.
@@ -76,8 +80,13 @@ pub(crate) struct Rig {
     pub default_api_url: Option<String>,
     /// The flag `--namespaces`. A change counts from the next start.
     pub namespaces: WatchedNamespaces,
+    /// The replicas of the operator, if there are several.
+    pub replicas: Option<Replicas>,
     /// Dropping it is a crash.
     operator: Option<Operator>,
+    election: Option<RunningElection>,
+    /// The address of the operator among the replicas.
+    address: Option<SocketAddr>,
 }
 
 impl Rig {
@@ -96,7 +105,8 @@ impl Rig {
 
     fn on(cluster: Cluster, dialer: Dialer, directory: MemorySoulDirectory) -> Self {
         let (faults, namespaces) = (Faults::default(), WatchedNamespaces::default());
-        Self { cluster, faults, dialer, directory, default_api_url: None, namespaces, operator: None }
+        let (default_api_url, replicas, operator, election, address) = (None, None, None, None, None);
+        Self { cluster, faults, dialer, directory, default_api_url, namespaces, replicas, operator, election, address }
     }
 
     /// The same with a gateway of this profile.
@@ -197,29 +207,63 @@ impl Rig {
     pub(crate) fn start(&mut self) {
         self.stop();
         let client = way::client(&self.cluster.api, &self.faults);
+        let replica = self.replicas.as_ref().map(|replicas| replicas.join(&client, self.cluster.clock()));
+        let (candidate, leader) = match replica {
+            Some(Replica { candidate, leader, address }) => {
+                self.address = Some(address);
+                (Some(candidate), leader)
+            }
+            None => (None, WayToLeader::alone()),
+        };
         let surroundings = Surroundings {
             authz: KubeAccess::with(client.clone(), client.clone()),
             client,
             clock: self.cluster.clock(),
             namespaces: self.namespaces.clone(),
+            leader,
             dial: Arc::new(self.dialer.clone()),
             souls: Arc::new(self.directory.clone()),
             served_api: ServedApi { default_url: self.default_api_url.clone(), ..ServedApi::default() },
             http_tokens: HttpTokens::Accepted,
             run_id: "test".to_owned(),
         };
-        self.operator = Some(Operator::start(surroundings, CancellationToken::new()));
+        let operator = Operator::start(surroundings, &CancellationToken::new());
+        self.election = candidate.map(|candidate| RunningElection::start(candidate, operator.work.clone()));
+        if let (Some(replicas), Some(address)) = (&self.replicas, self.address) {
+            replicas.serve(address, operator.router.clone());
+        }
+        self.operator = Some(operator);
+    }
+
+    /// The part of the operator in the election, which a signal ends.
+    pub(crate) fn take_election(&mut self) -> RunningElection {
+        self.election.take().unwrap()
+    }
+
+    /// Waits until the operator has lost the Lease.
+    pub(crate) async fn until_lost(&mut self) {
+        self.election.as_mut().unwrap().until_lost().await;
     }
 
     /// Ends the operator as a crash does.
     pub(crate) fn stop(&mut self) {
-        self.operator = None;
+        if let (Some(replicas), Some(address)) = (&self.replicas, self.address.take()) {
+            replicas.leave(address);
+        }
+        (self.operator, self.election) = (None, None);
     }
 
     /// A second operator on the same cluster.
     pub(crate) fn second_operator(&self) -> Self {
         let mut other = Self::on(self.cluster.clone(), self.dialer.clone(), self.directory.clone());
         other.start();
+        other
+    }
+
+    /// Another replica of the operator, which is not started yet.
+    pub(crate) fn another_replica(&self) -> Self {
+        let mut other = Self::on(self.cluster.clone(), self.dialer.clone(), self.directory.clone());
+        other.replicas.clone_from(&self.replicas);
         other
     }
 
@@ -261,7 +305,7 @@ impl Rig {
         }
     }
 
-    async fn call_heartbeat(&self, token: &str, report: &Value) -> u16 {
+    pub(crate) async fn call_heartbeat(&self, token: &str, report: &Value) -> u16 {
         let request = Request::post("/api/v1/agent/heartbeat").header("x-agent-token", token);
         let mut request = request.body(Body::from(report.to_string())).unwrap();
         request.extensions_mut().insert(RequestOrigin { network: [10, 0, 0, 1].into(), confidential: false });

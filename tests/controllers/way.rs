@@ -30,6 +30,8 @@ pub(crate) struct FaultState {
     pub writes: usize,
     /// The writes that are done and never answered, by their number.
     pub crash_at: BTreeSet<usize>,
+    /// Whether no request gets an answer any more.
+    pub unreachable: bool,
     /// The number of next writes that fail.
     pub failures: usize,
     /// The paths of the writes that failed.
@@ -109,6 +111,9 @@ impl Way {
     async fn answer(mut self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let writes = is_write(&method, &path);
+        if self.faults.state().unreachable {
+            std::future::pending::<()>().await;
+        }
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         if !is_watch && let Some(list) = self.faults.state().past.get(&path) {
             return Ok(answer(200, list));

@@ -12,6 +12,7 @@ use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::api::{Agent, AgentGateway, Board};
 use muster::http::api::AgentApi;
 use muster::http::confidential::HttpTokens;
+use muster::http::forward::WayToLeader;
 use muster::http::origin::RequestOrigin;
 use muster::http::people::PeopleApi;
 use muster::http::probes::Probes;
@@ -93,7 +94,7 @@ impl Rig {
             due: mpsc::channel(1).0,
             probes: Arc::clone(&probes),
         };
-        let router = router::router(Arc::new(api), Arc::new(people), http_tokens);
+        let router = router::router(Arc::new(api), Arc::new(people), WayToLeader::alone(), http_tokens);
         let rig = Self { cluster, rbac, watched, probes, router };
         for (namespace, boards) in [("fleet", &["ops", "web"][..]), ("other", &["ops"])] {
             rig.apply::<AgentGateway>(namespace, "gw", gateway());

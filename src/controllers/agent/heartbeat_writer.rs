@@ -7,9 +7,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::api::ConditionType;
@@ -53,8 +55,14 @@ pub enum HeartbeatOutcome {
 /// - The heartbeats of an Agent trigger at most one reconcile in 5 s, and the last of them is not lost.
 /// - A panic ends only its own heartbeat.
 ///
-/// The function returns when all senders are dropped.
-pub async fn run(state: Arc<State>, mut due: Receiver<ObjectKey>, controller: UnboundedSender<ObjectKey>) {
+/// The function returns when all senders are dropped, or after `stop`, when the heartbeats that wait are in the status: another replica
+/// goes on from there.
+pub async fn run(
+    state: Arc<State>,
+    mut due: Receiver<ObjectKey>,
+    controller: UnboundedSender<ObjectKey>,
+    stop: CancellationToken,
+) {
     let mut waiting = Waiting::default();
     let mut workers = JoinSet::new();
     // In the order of their times, because all waits are equal.
@@ -94,7 +102,25 @@ pub async fn run(state: Arc<State>, mut due: Receiver<ObjectKey>, controller: Un
                 Some(key) => waiting.put(key),
                 None => return,
             },
+            () = stop.cancelled() => break,
         }
+    }
+    while workers.join_next().await.is_some() {}
+    due.close();
+    while let Ok(key) = due.try_recv() {
+        waiting.put(key);
+    }
+    let rest = std::iter::from_fn(|| waiting.next());
+    stream::iter(rest).for_each_concurrent(WORKERS, async |key| write_last(&state, &key).await).await;
+}
+
+/// Writes the last heartbeat of an Agent into its status, whatever else follows from it.
+async fn write_last(state: &State, key: &ObjectKey) {
+    let Some(agent) = state.store.agent(key) else { return };
+    let (Some(status), Some(reported)) = (&agent.status, state.heartbeats.newer_than_status(&agent)) else { return };
+    let status = AgentStatus { heartbeat: Some(reported), ..status.clone() };
+    if let Err(error) = state.store.replace_agent_status(&agent, &status).await {
+        log_failed("Agent", &agent.metadata, &error);
     }
 }
 
