@@ -212,6 +212,21 @@ impl Operator {
         self.process.log()
     }
 
+    /// Stops the process with SIGSTOP: it does nothing, and knows nothing of the time that passes.
+    pub fn freeze(&self) {
+        self.process.signal(Signal::SIGSTOP);
+    }
+
+    /// Continues a frozen process, and waits until it has ended by itself. Returns whether it ended with success.
+    ///
+    /// # Errors
+    /// The operator did not end within the grace period.
+    pub async fn thaw_and_end(&mut self) -> Result<bool, Failure> {
+        self.process.signal(Signal::SIGCONT);
+        let status = tokio::time::timeout(TERMINATION_GRACE, self.process.exit()).await??;
+        Ok(status.success())
+    }
+
     /// Sends SIGTERM, as Kubernetes does, and waits until the operator has ended.
     ///
     /// # Errors

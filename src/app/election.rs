@@ -53,7 +53,8 @@ pub(super) fn take_part(
 pub struct RunningElection {
     work: Work,
     resign: CancellationToken,
-    ended: oneshot::Receiver<Ended>,
+    /// Brings the outcome; `None` after that.
+    ended: Option<oneshot::Receiver<Ended>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -71,20 +72,23 @@ impl RunningElection {
                 candidate.watch().await;
             }
         });
-        Self { work, resign, ended, _task: AbortOnDropHandle::new(task) }
+        Self { work, resign, ended: Some(ended), _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Waits until the Lease is lost.
-    pub async fn until_lost(&mut self) {
-        // A candidate that does not say how it ended has panicked.
-        let _ = (&mut self.ended).await;
+    /// Waits until this replica no longer takes part: without [`Self::hand_over`], because its Lease is lost.
+    pub async fn until_ended(&mut self) {
+        if let Some(ended) = &mut self.ended {
+            // A candidate that does not say how it ended has panicked.
+            let _ = ended.await;
+            self.ended = None;
+        }
     }
 
     /// Ends the work, releases the Lease, and passes calls on to the next leader for a while.
-    pub async fn hand_over(self) {
+    pub async fn hand_over(mut self) {
         self.work.end(WORK_GRACE).await;
         self.resign.cancel();
-        let _ = self.ended.await;
+        self.until_ended().await;
         info!(seconds = PASSING_ON.as_secs(), "calls are passed on to the next leader before the end");
         tokio::time::sleep(PASSING_ON).await;
     }
@@ -93,7 +97,7 @@ impl RunningElection {
 /// Waits until the Lease is lost. Never ends without an election.
 pub(super) async fn lost(election: Option<&mut RunningElection>) {
     match election {
-        Some(election) => election.until_lost().await,
+        Some(election) => election.until_ended().await,
         None => std::future::pending().await,
     }
 }

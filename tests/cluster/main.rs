@@ -32,6 +32,7 @@ mod people;
 mod policy;
 mod protection;
 mod remote;
+mod replicas;
 mod rights;
 #[path = "../shapes/mod.rs"]
 mod shapes;
@@ -113,6 +114,7 @@ fn main() {
         fleet::the_page_shows_new_agents_without_a_reload,
         rights::a_whole_life_cycle_uses_every_granted_right_and_no_other,
         namespaces::an_operator_with_roles_works_in_their_namespaces_and_nowhere_else,
+        replicas::a_frozen_and_a_terminated_leader_are_replaced_and_no_agent_notices,
         backups::a_lost_cluster_is_restored_with_the_same_agents_and_their_memory,
         imports::no_byte_changes_on_2026_7_1,
         old_versions::thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute,

@@ -242,7 +242,7 @@ impl Rig {
 
     /// Waits until the operator has lost the Lease.
     pub(crate) async fn until_lost(&mut self) {
-        self.election.as_mut().unwrap().until_lost().await;
+        self.election.as_mut().unwrap().until_ended().await;
     }
 
     /// Ends the operator as a crash does.

@@ -11,6 +11,8 @@ pub(crate) type Role = (&'static str, &'static str, &'static str);
 
 /// For an operator that works in all namespaces.
 pub(crate) const EVERYWHERE: Role = ("base/rbac.yaml", "ClusterRole", "muster");
+/// For the election among several replicas, in the operator's own namespace.
+pub(crate) const FOR_ELECTION: Role = ("base/rbac.yaml", "Role", "muster-leader-election");
 /// For an operator that works in some namespaces: in each of them.
 pub(crate) const IN_A_NAMESPACE: Role = ("components/namespaced/role/role.yaml", "Role", "muster");
 /// For the API for people of such an operator.
