@@ -17,6 +17,7 @@ type Found = OnceLock<Result<PathBuf, String>>;
 
 static CONTROLPLANE: Found = OnceLock::new();
 static OPENCLAW: Found = OnceLock::new();
+static HELM: Found = OnceLock::new();
 
 /// Runs `scripts/parts` for one part, once in a process. `scripts/demo` has run it already, and sets its lines in the environment.
 fn find_once(found: &Found, part: &str, key: &str) -> Result<PathBuf, Failure> {
@@ -66,6 +67,14 @@ impl Binaries {
     /// The script's error.
     pub fn kstatus() -> Result<PathBuf, Failure> {
         Ok(path(&script(&["kstatus"])?, "MUSTER_KSTATUS")?.join("kstatus"))
+    }
+
+    /// Runs `scripts/parts`, which builds Helm, and returns the path of the program. Only the long tests need Helm.
+    ///
+    /// # Errors
+    /// The script's error.
+    pub fn helm() -> Result<PathBuf, Failure> {
+        Ok(find_once(&HELM, "helm", "MUSTER_HELM")?.join("helm"))
     }
 
     /// The path of a control plane command: from `KUBEBUILDER_ASSETS` if the file exists there, else from our own

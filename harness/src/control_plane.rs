@@ -124,6 +124,14 @@ impl ControlPlane {
         ADMIN_TOKEN
     }
 
+    /// Helm with the administrator's token.
+    ///
+    /// # Errors
+    /// Helm could not be built.
+    pub fn helm(&self) -> Result<KubeCommand, Failure> {
+        Ok(KubeCommand::new(Binaries::helm()?, self.kubectl.kubeconfig().to_owned()))
+    }
+
     /// kubectl with this kubeconfig.
     #[must_use]
     pub fn kubectl_as(&self, kubeconfig: PathBuf) -> KubeCommand {
