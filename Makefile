@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO := cargo
 MUSL := $(shell uname -m)-unknown-linux-musl
 
-.PHONY: help demo demo-cluster test check test-long fuzz bench parts crds image clean
+.PHONY: help demo demo-cluster test check test-long fuzz bench parts crds charts image clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -34,6 +34,10 @@ parts: ## Build and install the real parts, once
 
 crds: ## Write crds/ from the types
 	@scripts/crds
+
+charts: ## Write the parts of the charts that follow from other files, and deploy/install.yaml
+	@scripts/charts
+	@scripts/install-yaml
 
 image: ## Build the static binary of the container image
 	@command -v musl-gcc >/dev/null || { echo "missing: musl-gcc (install musl-tools and run this again)" >&2; exit 1; }

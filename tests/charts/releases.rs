@@ -113,8 +113,8 @@ async fn install_yaml_and_the_charts_take_over_from_each_other() -> Result<(), F
     assert_eq!(after, before);
 
     cluster.kubectl(&["apply", "-f", "deploy/install.yaml"]).await?;
-    cluster.kubectl(&["delete", "secret", "-n", NAMESPACE, "-l", "owner=helm,name=muster"]).await?;
-    cluster.kubectl(&["delete", "secret", "-n", NAMESPACE, "-l", "owner=helm,name=muster-crds"]).await?;
+    let records = "owner=helm,name in (muster,muster-crds)";
+    cluster.kubectl(&["delete", "secret", "-n", NAMESPACE, "-l", records]).await?;
     assert!(!cluster.helm(&["list"]).await?.contains("muster"));
     let after = (cluster.identities().await?, cluster.kubectl(&deployment).await?, cluster.operator().await?);
     assert_eq!(after, before);

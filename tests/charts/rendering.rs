@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_harness::Binaries;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::objects::{RECOMMENDED, differences, first, name, normalized, parse, variable};
 use crate::{CASES, DEFINITIONS, NAMESPACE, OPERATOR, case, helm, kustomize, run};
@@ -167,12 +167,12 @@ fn every_value_about_pods_is_in_the_deployment() {
     let deployment = first(&text, "Deployment");
     let template = "/spec/template";
     for (pointer, value) in [
-        ("/spec/containers/0/image", serde_json::json!(format!("registry.example.com/muster@sha256:{digest}"))),
+        ("/spec/containers/0/image", json!(format!("registry.example.com/muster@sha256:{digest}"))),
         ("/spec/imagePullSecrets/0/name", "registry".into()),
         ("/spec/priorityClassName", "muster".into()),
         ("/spec/nodeSelector/pool", "operators".into()),
         ("/spec/tolerations/0/operator", "Exists".into()),
-        ("/spec/affinity/podAntiAffinity", serde_json::json!({})),
+        ("/spec/affinity/podAntiAffinity", json!({})),
         ("/spec/containers/0/resources/limits/memory", "1Gi".into()),
         ("/metadata/annotations/a", "1".into()),
         ("/metadata/labels/b", "2".into()),
@@ -185,6 +185,76 @@ fn every_value_about_pods_is_in_the_deployment() {
         (&deployment["spec"]["replicas"], &deployment["metadata"]["labels"]["team"]),
         (&3.into(), &"platform".into())
     );
+}
+
+/// A setting, and the objects that the chart does not render with it.
+const SWITCHED_OFF: [(&str, &[&str]); 6] = [
+    ("networkPolicy.enabled=false", &["NetworkPolicy muster-system/muster-ingress"]),
+    ("podDisruptionBudget.enabled=false", &["PodDisruptionBudget muster-system/muster"]),
+    ("serviceAccount={\"create\": false, \"name\": \"ours\"}", &["ServiceAccount muster-system/muster"]),
+    (
+        "admissionPolicies.secrets=false",
+        &["ValidatingAdmissionPolicy /muster-secrets", "ValidatingAdmissionPolicyBinding /muster-secrets"],
+    ),
+    (
+        "admissionPolicies.protection=false",
+        &["ValidatingAdmissionPolicy /muster-protection", "ValidatingAdmissionPolicyBinding /muster-protection"],
+    ),
+    (
+        "people.clusterRoles=false",
+        &["ClusterRole /muster-admin", "ClusterRole /muster-edit", "ClusterRole /muster-view"],
+    ),
+];
+
+#[test]
+#[ignore = "needs Helm: make test-long"]
+fn a_part_that_is_switched_off_is_left_out_and_nothing_else() {
+    let all: Vec<_> = normalized(&render(&[])).into_keys().collect();
+    for (setting, names) in SWITCHED_OFF {
+        let rendered = normalized(&render(&[setting]));
+        let missing: Vec<_> = all.iter().map(String::as_str).filter(|name| !rendered.contains_key(*name)).collect();
+        assert_eq!((missing, rendered.len()), (names.to_vec(), all.len() - names.len()), "{setting}");
+    }
+    let reviews = ["ClusterRole /muster-reviews", "ClusterRoleBinding /muster-reviews"];
+    for (granted, count) in [(true, 2), (false, 0)] {
+        let text = render(&["namespaces=[\"team-a\"]", &format!("people.reviews={granted}")]);
+        assert_eq!(normalized(&text).keys().filter(|name| reviews.contains(&name.as_str())).count(), count);
+    }
+}
+
+#[test]
+#[ignore = "needs Helm: make test-long"]
+fn an_account_of_another_name_is_in_every_binding_and_in_the_policy() {
+    for (extra, bindings) in [("namespaces=[]", 2), ("namespaces=[\"team-a\", \"team-b\"]", 4)] {
+        let text = render(&["serviceAccount={\"create\": false, \"name\": \"ours\"}", extra]);
+        assert_eq!(first(&text, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"], "ours");
+        assert!(text.contains("'system:serviceaccount:muster-system:ours'"), "{text}");
+        let subjects: Vec<_> = parse(&text).into_iter().filter(|object| object["subjects"].is_array()).collect();
+        assert_eq!(subjects.len(), bindings);
+        for binding in subjects {
+            let expected = json!([{ "kind": "ServiceAccount", "name": "ours", "namespace": NAMESPACE }]);
+            assert_eq!(binding["subjects"], expected, "{}", name(&binding));
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs Helm: make test-long"]
+fn the_peers_of_the_network_policies_are_those_of_the_values() {
+    let peer = json!({ "namespaceSelector": { "matchLabels": { "a": "b" } } });
+    let text = render(&[
+        &format!("networkPolicy={{\"apiFrom\": [{peer}], \"metricsFrom\": []}}"),
+        &format!(
+            "egress={{\"enabled\": true, \"httpsTo\": [{peer}], \"gatewayPorts\": [1, 2], \"gatewayBlocks\": [{{\"cidr\": \"10.0.0.0/8\"}}]}}"
+        ),
+    ]);
+    let policies = normalized(&text);
+    let ingress = &policies["NetworkPolicy muster-system/muster-ingress"]["spec"]["ingress"];
+    assert_eq!((&ingress[0]["from"], ingress.as_array().unwrap().len()), (&json!([peer]), 2));
+    let egress = &policies["NetworkPolicy muster-system/muster-egress"]["spec"]["egress"];
+    assert_eq!(egress[1], json!({ "ports": [{ "port": 443 }, { "port": 6443 }], "to": [peer] }));
+    let gateways = json!({ "ports": [{ "port": 1 }, { "port": 2 }], "to": [{ "ipBlock": { "cidr": "10.0.0.0/8" } }] });
+    assert_eq!(egress[3], gateways);
 }
 
 #[test]
