@@ -6,7 +6,7 @@ use muster_harness::Binaries;
 use serde_json::{Value, json};
 
 use crate::objects::{RECOMMENDED, differences, first, name, normalized, parse, variable};
-use crate::{CASES, DEFINITIONS, NAMESPACE, OPERATOR, case, helm, kustomize, run};
+use crate::{CASES, DEFINITIONS, NAMESPACE, OPERATOR, case, helm, kustomize, output_of, run};
 
 /// The chart of the operator with the values of a case.
 pub(crate) fn render_case(name: &str) -> String {
@@ -255,6 +255,39 @@ fn the_peers_of_the_network_policies_are_those_of_the_values() {
     assert_eq!(egress[1], json!({ "ports": [{ "port": 443 }, { "port": 6443 }], "to": [peer] }));
     let gateways = json!({ "ports": [{ "port": 1 }, { "port": 2 }], "to": [{ "ipBlock": { "cidr": "10.0.0.0/8" } }] });
     assert_eq!(egress[3], gateways);
+}
+
+/// Rules in the form of `deploy/components/monitoring`.
+const RULES: &str = r#"
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: muster
+spec:
+  groups:
+    - name: muster
+      rules:
+        - alert: MusterDown
+          expr: absent(up{job="muster-metrics"} == 1)
+          annotations:
+            summary: "{{ $labels.pod }} is down."
+            runbook_url: https://docs.example.com/muster/runbook.md#musterdown
+"#;
+
+#[test]
+#[ignore = "needs Helm: make test-long"]
+fn the_alerts_of_a_release_are_about_its_own_service_and_link_to_the_given_docs() {
+    let chart = tempfile::tempdir().unwrap();
+    let path = chart.path().join("muster");
+    output_of("cp".into(), &["-r", OPERATOR, path.to_str().unwrap()]);
+    std::fs::create_dir_all(path.join("files")).unwrap();
+    std::fs::write(path.join("files/prometheusrule.yaml"), RULES).unwrap();
+    let values = "prometheusRule={\"enabled\": true, \"docsUrl\": \"https://ours.example.com\"}";
+    let text = helm(&["template", "ops", path.to_str().unwrap(), "--set-json", values]);
+    let alert = &first(&text, "PrometheusRule")["spec"]["groups"][0]["rules"][0];
+    assert_eq!(alert["expr"], "absent(up{job=\"ops-muster-metrics\"} == 1)");
+    assert_eq!(alert["annotations"]["summary"], "{{ $labels.pod }} is down.");
+    assert_eq!(alert["annotations"]["runbook_url"], "https://ours.example.com/runbook.md#musterdown");
 }
 
 #[test]
