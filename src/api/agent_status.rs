@@ -19,6 +19,10 @@ pub struct AgentStatus {
     /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
+    /// The value of the annotation `muster.dev/reconcile-requested-at` at the last reconcile, at most 253 characters of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub last_handled_reconcile_at: Option<String>,
     /// The agent's phase. It is derived from the conditions and the heartbeats; no controller reads it. `Provisioning`: Muster
     /// provisions the agent. `Ready`: it is provisioned and has not checked in yet. `Active`: it works on a task. `Idle`: it
     /// waits for work. `Paused`: it is suspended. `Offline`: it has not called Muster's API for two heartbeat intervals.

@@ -16,6 +16,10 @@ pub struct AgentGatewayStatus {
     /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
+    /// The value of the annotation `muster.dev/reconcile-requested-at` at the last reconcile, at most 253 characters of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub last_handled_reconcile_at: Option<String>,
     /// The gateway's version, as the gateway reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_version: Option<String>,

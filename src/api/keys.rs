@@ -16,6 +16,8 @@ pub const AGENT_FINALIZER: &str = "muster.dev/agent";
 pub const GATEWAY_FINALIZER: &str = "muster.dev/gateway";
 /// On a gateway's device Secret: cleanup needs its credentials.
 pub const CREDENTIALS_FINALIZER: &str = "muster.dev/credentials";
+/// On an Agent, a Board or an AgentGateway: any new value requests a reconcile, which `status.lastHandledReconcileAt` answers.
+pub const RECONCILE_REQUESTED_AT: &str = "muster.dev/reconcile-requested-at";
 /// On an Agent, a Board or an AgentGateway: requests that Muster reads and writes everything of the agents again.
 pub const SYNC_REQUESTED_AT: &str = "muster.dev/sync-requested-at";
 /// The same request, including files that Muster normally keeps.

@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use crate::api::object_key::ObjectKey;
 use crate::controllers::agent::heartbeat_writer;
-use crate::controllers::gateway::{self, orphaned_secrets};
+use crate::controllers::gateway::{self, named_secrets, orphaned_secrets};
 use crate::controllers::runner::{self, Controller};
 use crate::controllers::{Context, agent, board};
 use crate::core::gateway::cleanup::DeletedGateway;
@@ -142,6 +142,7 @@ impl Controllers {
         let (for_agents, for_boards, for_gateways) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
         futures::join!(
             stop.run_until_cancelled(orphaned_secrets::run(&ctx, deleted_gateways)),
+            stop.run_until_cancelled(named_secrets::run(&ctx.state.store, &queues.gateways)),
             stop.run_until_cancelled(unreadable_events.publish(&ctx.state.store)),
             heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents, stop.clone()),
             runner::run(agents, stop.clone(), move |object| {

@@ -11,6 +11,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use crate::controllers::Context;
 use crate::core::error::ReconcileError;
+use crate::core::requests::handled_reconcile;
 use crate::core::{agent, gateway};
 use crate::state::kube_store::KubeStore;
 use crate::state::store::{EventTarget, StoreError};
@@ -46,14 +47,16 @@ impl<K: Debug> Written<K> {
     }
 }
 
-/// Writes the status of an Agent.
+/// Writes the status of an Agent, with the answer to a requested reconcile.
 pub(crate) async fn write_agent(ctx: &Context, agent: &Agent, new: &AgentStatus) -> Written<Agent> {
     let (store, old) = (&ctx.state.store, agent.status.clone().unwrap_or_default());
+    let handled = handled_reconcile(&agent.metadata).or_else(|| old.last_handled_reconcile_at.clone());
+    let new = Box::new(AgentStatus { last_handled_reconcile_at: handled, ..new.clone() });
     if old == *new {
         return Written::Unchanged;
     }
-    let written = Written::of("Agent", &agent.metadata, store.replace_agent_status(agent, new).await);
-    if let (Written::Now(_), Some(event)) = (&written, agent::events::of_change(&old, new)) {
+    let written = Written::of("Agent", &agent.metadata, store.replace_agent_status(agent, &new).await);
+    if let (Written::Now(_), Some(event)) = (&written, agent::events::of_change(&old, &new)) {
         store.publish(EventTarget::Agent(agent), &event).await;
     }
     written

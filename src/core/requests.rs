@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::api::agent::{AgentStatus, Parents};
+use crate::api::keys;
 use crate::api::requests::{RequestKind, RequestStatus};
 
 /// The largest difference by which the clock of a requester may be ahead of Muster's clock.
@@ -70,6 +71,16 @@ impl RequestTimes {
         let kinds = self.times.iter().filter(|(_, time)| **time == latest).map(|(kind, _)| *kind);
         Some((latest, kinds.collect()))
     }
+}
+
+/// The longest value of the annotation `muster.dev/reconcile-requested-at` that a status repeats, in characters.
+const MAX_RECONCILE_REQUEST: usize = 253;
+
+/// The value by which a status answers the annotation `muster.dev/reconcile-requested-at`, which may be any text.
+#[must_use]
+pub fn handled_reconcile(meta: &ObjectMeta) -> Option<String> {
+    let value = meta.annotations.as_ref()?.get(keys::RECONCILE_REQUESTED_AT)?;
+    Some(value.chars().take(MAX_RECONCILE_REQUEST).collect())
 }
 
 /// The requests to one agent.

@@ -230,6 +230,15 @@ impl KubeStore {
         self.read(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
     }
 
+    /// The metadata of a Secret by name.
+    pub async fn secret_metadata(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+        if !is_object_name(&key.name) {
+            return Ok(None);
+        }
+        let found = self.read(self.api::<Secret>(&key.namespace).get_metadata_opt(&key.name)).await?;
+        Ok(found.map(|secret| secret.metadata))
+    }
+
     /// The content of a ConfigMap by name.
     pub async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMapContent>, StoreError> {
         if !is_object_name(&key.name) {

@@ -168,12 +168,13 @@ impl<O: Objects> Triggers<O> {
     }
 }
 
-/// Whether the uid, the generation or a one-shot request of an object changed: the change is not only a change of the status.
+/// Whether the uid, the generation or a request of an object changed: the change is not only a change of the status.
 fn spec_changed<K: Resource<DynamicType = ()>>(before: Option<&K>, now: &K) -> bool {
     let annotations = |meta: &ObjectMeta| {
         let all = meta.annotations.as_ref();
         let requests = RequestKind::ALL.map(|kind| all?.get(kind.annotation()).cloned());
-        (requests, all.and_then(|all| all.get(keys::PROTECTED).cloned()))
+        let others = [keys::RECONCILE_REQUESTED_AT, keys::PROTECTED].map(|key| all?.get(key).cloned());
+        (requests, others)
     };
     before.is_none_or(|before| {
         let (before, now) = (before.meta(), now.meta());

@@ -50,6 +50,24 @@ async fn a_secret_changed_before_the_gateway_loses_no_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_changed_secret_is_noticed_within_thirty_seconds() {
+    let (mut rig, gateway) = connected_with_one_agent().await;
+    gateway.change_token("token-of-tomorrow");
+    rig.run_for(Duration::from_mins(1)).await;
+    let dials = rig.dials().len();
+    rig.secret("gw-auth", "token", "token-of-tomorrow");
+    let began = tokio::time::Instant::now();
+    rig.until("the new credential to be used", |rig| rig.dials().len() > dials).await;
+    assert!(began.elapsed() <= Duration::from_secs(30), "{:?}", began.elapsed());
+    rig.until("the new credential to be accepted", |rig| {
+        rig.gateway_condition("gw", ConditionType::Authenticated).2.contains("granted")
+    })
+    .await;
+    rig.run_for(Duration::from_mins(5)).await;
+    assert_eq!(rig.dials().len(), dials + 1, "an unchanged Secret opens no connection");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_credential_from_a_file_with_a_byte_order_mark_and_line_ends_is_accepted() {
     let (mut rig, _gateway) = Rig::new();
     rig.secret("gw-auth", "token", "\u{feff}secret-token\r\n");

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
-use muster::api::{Agent, Board, ConditionType};
+use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster_simulator::{Fault, Outcome, Simulator};
 use serde_json::json;
 
+use crate::cluster::Kind;
 use crate::rig::{NS, Rig};
 
 async fn two_ready_agents() -> (Rig, Simulator) {
@@ -235,4 +236,25 @@ async fn a_repeated_request_is_handled_again() {
         assert_eq!(resets(&gateway), times);
         assert_eq!(gateway.file(&id, "MEMORY.md").as_ref(), Some(&memory), "{times}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_new_value_requests_a_look_that_the_status_answers_and_that_changes_nothing() {
+    async fn look<K: Kind>(rig: &mut Rig, name: &str, handled: impl Fn(&K) -> Option<String>) {
+        let key = ObjectKey::new(NS, name);
+        for value in ["2026-01-01T00:00:00Z", "again, please", "2026-01-01T00:00:00Z"] {
+            rig.cluster.annotate::<K>(&key, "muster.dev/reconcile-requested-at", value);
+            rig.until(value, |rig| handled(&rig.cluster.get::<K>(&key).unwrap()).as_deref() == Some(value)).await;
+        }
+        let long = "x".repeat(1_000);
+        rig.cluster.annotate::<K>(&key, "muster.dev/reconcile-requested-at", &long);
+        rig.until("a long one", |rig| handled(&rig.cluster.get::<K>(&key).unwrap()).is_some_and(|v| v == long[..253]))
+            .await;
+    }
+    let (mut rig, gateway) = two_ready_agents().await;
+    let before = (gateway.writes(), rig.cluster.events().len());
+    look::<Agent>(&mut rig, "one", |agent| agent.status.clone()?.last_handled_reconcile_at).await;
+    look::<Board>(&mut rig, "ops", |board| board.status.clone()?.last_handled_reconcile_at).await;
+    look::<AgentGateway>(&mut rig, "gw", |gateway| gateway.status.clone()?.last_handled_reconcile_at).await;
+    assert_eq!((gateway.writes(), rig.cluster.events().len()), before);
 }

@@ -103,6 +103,8 @@ fn times_are_date_times_and_no_number_is_a_time() {
         let name = last_name(path);
         (name.ends_with("At") || name.ends_with("Until") || name.ends_with("Time") || name == "lastSeen")
             && schema["format"] != "date-time"
+            // The name that Flux and its tools read: a copy of an annotation with any text.
+            && name != "lastHandledReconcileAt"
     });
     assert_eq!(texts, [""; 0]);
 }

@@ -32,6 +32,7 @@ const USES: &[(&str, &str, &[&str])] = &[
     ("state/kube_store.rs", "Api::<Namespace>::all(self.client.clone()).get_metadata_opt", &["get namespaces"]),
     ("state/kube_store.rs", "api::<Agent>(&key.namespace).get_opt", &["get agents.muster.dev"]),
     ("state/kube_store.rs", "api::<Secret>(&key.namespace).get_opt", &["get secrets"]),
+    ("state/kube_store.rs", "api::<Secret>(&key.namespace).get_metadata_opt", &["get secrets"]),
     ("state/kube_store.rs", "api::<Secret>(&namespace).create", &["create secrets"]),
     ("state/kube_store.rs", "api::<Secret>(&namespace).replace", &["update secrets"]),
     ("state/kube_store.rs", "api::<Secret>(&namespace).delete", &["delete secrets"]),

@@ -12,7 +12,7 @@ use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::gateway_of_board;
 use crate::core::kstatus::{ProgressInput, set_progress};
 use crate::core::request_progress::progress;
-use crate::core::requests::RequestTimes;
+use crate::core::requests::{RequestTimes, handled_reconcile};
 
 /// The largest number of names that a status lists.
 const MAX_NAMES: usize = 50;
@@ -34,6 +34,7 @@ pub fn status(
     let requests = RequestTimes::read(board.metadata.annotations.as_ref(), now);
     let mut new = BoardStatus {
         observed_generation: generation,
+        last_handled_reconcile_at: handled_reconcile(&board.metadata).or_else(|| old.last_handled_reconcile_at.clone()),
         lead: lead.map(name),
         lead_agent_id: lead
             .and_then(|lead| parent_derived_id(lead, board.metadata.uid.as_deref()))

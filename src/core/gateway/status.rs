@@ -19,7 +19,7 @@ use crate::core::agent::status::parent_derived_id;
 use crate::core::error::ReconcileError;
 use crate::core::kstatus::{ProgressInput, set_progress};
 use crate::core::request_progress::progress;
-use crate::core::requests::RequestTimes;
+use crate::core::requests::{RequestTimes, handled_reconcile};
 use crate::openclaw::model::{ConnectionState, PairingRequestId, Refusal, RefusalKind, RosterShape};
 
 /// The observed state of a gateway.
@@ -67,6 +67,8 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
     let main = facts.bound.iter().find(|agent| agent.spec.role == Role::Main);
     let mut new = AgentGatewayStatus {
         observed_generation: generation,
+        last_handled_reconcile_at: handled_reconcile(&gateway.metadata)
+            .or_else(|| old.last_handled_reconcile_at.clone()),
         agents: Some(facts.census.counts),
         unmanaged: facts.census.unmanaged,
         main_agent_id: main
