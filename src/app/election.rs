@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
+use super::leader_work::LeaderWork;
 use super::listeners::{AppError, ServedFingerprint};
 use super::peers::Peers;
-use super::work::Work;
 use crate::http::forward::WayToLeader;
 use crate::leadership::{Candidacy, Candidate, Ended, Peer};
 use crate::options::ElectionOptions;
@@ -51,7 +51,7 @@ pub(super) fn take_part(
 /// A candidate at work.
 #[derive(Debug)]
 pub struct RunningElection {
-    work: Work,
+    work: LeaderWork,
     resign: CancellationToken,
     /// Brings the outcome; `None` after that.
     ended: Option<oneshot::Receiver<Ended>>,
@@ -61,7 +61,7 @@ pub struct RunningElection {
 impl RunningElection {
     /// Takes part until the end of the process.
     #[must_use]
-    pub fn start(mut candidate: Candidate, work: Work) -> Self {
+    pub fn start(mut candidate: Candidate, work: LeaderWork) -> Self {
         let (resign, (report, ended)) = (CancellationToken::new(), oneshot::channel());
         let resigned = resign.clone();
         let task = tokio::spawn(async move {

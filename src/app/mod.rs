@@ -4,11 +4,11 @@ mod connection;
 mod controllers;
 pub mod election;
 mod fenced_dial;
+mod leader_work;
 mod listeners;
 pub mod operator;
 mod peers;
 mod tasks;
-mod work;
 
 use std::sync::Arc;
 use std::time::Duration;

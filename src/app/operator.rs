@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::controllers::{Controllers, queues};
 use super::fenced_dial::FencedDial;
+use super::leader_work::LeaderWork;
 use super::tasks::Tasks;
-use super::work::Work;
 use crate::api::Agent;
 use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::controllers::Context;
@@ -83,7 +83,7 @@ pub struct Operator {
     /// The state of the probes, with the metrics.
     pub probes: Arc<Probes>,
     /// What the leader alone does.
-    pub work: Work,
+    pub work: LeaderWork,
     /// The tasks.
     pub tasks: Tasks,
 }
@@ -152,7 +152,7 @@ impl Operator {
             unreadable_events,
             metrics,
         };
-        let work = Work::new(shutdown);
+        let work = LeaderWork::new(shutdown);
         tasks.past_shutdown(work.run(standing, controllers));
         Self { ctx, router, probes, work, tasks }
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::agent_auth::{AgentCaller, is_paused};
-use super::api::AgentApi;
+use super::api::{self, AgentApi, MAX_BODY_BYTES};
 use super::dto::has_id;
 use super::error::ApiError;
 use super::forward::{self, WayToLeader};
@@ -22,8 +22,6 @@ use crate::api::agent::CheckIn;
 use crate::api::object_key::ObjectKey;
 use crate::state::heartbeats::HeartbeatReport;
 
-/// The maximum length of a body, in bytes.
-pub(super) const MAX_BODY_BYTES: usize = 16 * 1024;
 /// The maximum length of a task id, in characters.
 const MAX_TASK_ID_CHARS: usize = 256;
 
@@ -125,16 +123,9 @@ async fn respond(api: &AgentApi, agent: &Agent, due: bool) -> Json<HeartbeatResp
 /// The error for a body that could not be read.
 fn body_error(rejection: &BytesRejection) -> ApiError {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return too_large();
+        return api::too_large();
     }
     ApiError::bad_request("the body ended before it was complete")
-}
-
-/// The error for a body that is too long.
-pub(super) fn too_large() -> ApiError {
-    let message =
-        format!("the body is longer than {MAX_BODY_BYTES} bytes; send {{\"status\", \"current_task_id\"}} only");
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
 }
 
 /// The body of a heartbeat.

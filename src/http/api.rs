@@ -1,14 +1,26 @@
-//! The state of the handlers of the API for agents.
+//! What the handlers of the API for agents share.
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use tokio::sync::mpsc::Sender;
 
+use super::error::ApiError;
 use super::probes::Probes;
 use super::rate_limit::RateLimits;
 use crate::api::object_key::ObjectKey;
 use crate::state;
 use crate::state::tokens::TokenTable;
+
+/// The maximum length of the body of an agent's call, in bytes.
+pub(super) const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// The error for a body that is too long.
+pub(super) fn too_large() -> ApiError {
+    let message =
+        format!("the body is longer than {MAX_BODY_BYTES} bytes; send {{\"status\", \"current_task_id\"}} only");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+}
 
 /// The state of the handlers of the API for agents.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::agents::{self, MAX_BODY_BYTES};
+use super::api::{self, MAX_BODY_BYTES};
 use super::error::ApiError;
 use crate::leadership::{Leader, Peer, Standing};
 
@@ -82,7 +82,7 @@ pub(super) async fn to_leader(State(way): State<WayToLeader>, request: Request, 
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else { return agents::too_large().into_response() };
+    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else { return api::too_large().into_response() };
     let deadline = Instant::now() + PATIENCE;
     loop {
         let leader = way.standing.until_known(deadline.saturating_duration_since(Instant::now())).await;

@@ -239,4 +239,8 @@ async fn files_that_together_are_longer_than_the_prompt_name_the_first_that_has_
     assert_eq!((written("AGENTS.md"), written("SOUL.md")), (Some(500), Some(301)), "the files before it are written");
     rig.agent("one", spec(300));
     rig.until_ready().await;
+    gateway.edit_config(|config| config["agents"]["defaults"]["bootstrapTotalMaxChars"] = json!(400));
+    rig.agent("one", spec(299));
+    let message = rig.until_reason("one", "FileTooLarge").await;
+    assert!(message.contains("AGENTS.md is too long") && message.contains("at most 400 (agents."), "{message}");
 }

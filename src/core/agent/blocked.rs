@@ -6,7 +6,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::text::with_reason;
 use crate::api::{AgentGateway, Reason};
 use crate::core::error::ReconcileError;
-use crate::openclaw::model::is_size_drop;
+use crate::openclaw::model::{is_size_drop, prompt_position};
 
 /// The reason for an incomplete agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,36 +117,32 @@ pub(crate) fn entry_blocker(desired: &Desired, observed: &Observed) -> Blocker {
     Blocker::Pending(ReconcileError::transient(Reason::WaitingForConfigWrite, text))
 }
 
+/// The error for a file that is too long: the first of them in the prompt, whose length decides what is left for the others.
 pub(crate) fn too_large(desired: &Desired) -> Option<ReconcileError> {
-    desired.files.iter().flatten().find_map(|file| match &file.delivery {
-        Delivery::TooLarge { units, limit } => {
-            let sections = sections(desired, &file.name);
-            let parts = if sections.is_empty() {
-                String::new()
-            } else {
-                format!(" with {} as sections, which this gateway takes as no files of their own", sections.join(", "))
-            };
-            let is_setting = limit.setting.contains("agents.");
-            let raise = if is_setting { ", or raise that setting" } else { "" };
-            let texts = match (sections.is_empty(), limit.is_rest) {
-                (true, false) => "its template",
-                (false, false) => "their templates",
-                (true, true) => "its template, those of the files before it,",
-                (false, true) => "their templates, those of the files before them,",
-            };
-            let rest = if limit.is_rest { "what the files before it leave of " } else { "" };
-            Some(ReconcileError::permanent(
-                Reason::FileTooLarge,
-                format!(
-                    "{} is too long and stays as it was on the gateway: the new text{parts} has {units} characters, and the gateway passes on at most {} ({rest}{}) to the agent; shorten {texts} or the fields of the spec in the text{raise}",
-                    file.name, limit.units, limit.setting
-                ),
-            ))
-        }
-        Delivery::Write { .. }
-        | Delivery::Held { .. }
-        | Delivery::Folded { .. } | Delivery::Unmanaged => None,
-    })
+    let too_long = desired.files.iter().flatten().filter_map(|file| match &file.delivery {
+        Delivery::TooLarge { units, limit } => Some((file.name.as_str(), *units, *limit)),
+        Delivery::Write { .. } | Delivery::Held { .. } | Delivery::Folded { .. } | Delivery::Unmanaged => None,
+    });
+    let (name, units, limit) = too_long.min_by_key(|(name, ..)| prompt_position(name))?;
+    let sections = sections(desired, name);
+    let parts = if sections.is_empty() {
+        String::new()
+    } else {
+        format!(" with {} as sections, which this gateway takes as no files of their own", sections.join(", "))
+    };
+    let raise = if limit.setting.contains("agents.") { ", or raise that setting" } else { "" };
+    let texts = match (sections.is_empty(), limit.is_rest) {
+        (true, false) => "its template",
+        (false, false) => "their templates",
+        (true, true) => "its template, those of the files before it,",
+        (false, true) => "their templates, those of the files before them,",
+    };
+    let rest = if limit.is_rest { "what the files before it leave of " } else { "" };
+    let message = format!(
+        "{name} is too long and stays as it was on the gateway: the new text{parts} has {units} characters, and the gateway passes on at most {} ({rest}{}) to the agent; shorten {texts} or the fields of the spec in the text{raise}",
+        limit.units, limit.setting
+    );
+    Some(ReconcileError::permanent(Reason::FileTooLarge, message))
 }
 
 /// The files that are sections of this file.

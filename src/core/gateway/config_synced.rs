@@ -45,6 +45,9 @@ fn explained(obstacle: &ConfigObstacle) -> String {
         (None, None) => "at the top of openclaw.json".to_owned(),
     };
     match obstacle.effect {
+        ObstacleEffect::RefusedUnlessSole if obstacle.key.is_none() => format!(
+            "the gateway does not write agents through the $include {place}; put its values into openclaw.json in place of the $include, where agents may be an $include of one file that holds the whole of agents"
+        ),
         ObstacleEffect::RefusedUnlessSole => format!(
             "the gateway does not write agents through the $include {place}; move agents.entries into openclaw.json, or let one file hold the whole of agents or of agents.entries, with no key beside the $include and no $include in that file"
         ),

@@ -45,7 +45,7 @@ pub use hello::{Credential, Hello, Refusal, RefusalKind};
 pub use inventory::{AgentRow, Capabilities, Inventory, ReadFailure};
 pub use message::ChatMessage;
 pub use pairing::{PairingRequest, PairingRequestId};
-pub use prompt_limits::{FileLimit, PromptLimits};
+pub use prompt_limits::{FileLimit, PromptLimits, prompt_position};
 pub use rewritten::Rewritten;
 pub use run_event::LabelEvent;
 pub use session_info::SessionInfo;

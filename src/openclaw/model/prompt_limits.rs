@@ -23,6 +23,12 @@ const LEAST_REST: usize = 64;
 const PROMPT_ORDER: [&str; 8] =
     ["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md"];
 
+/// The position of a file in the prompt. Files that are not in the prompt come last.
+#[must_use]
+pub fn prompt_position(name: &str) -> usize {
+    PROMPT_ORDER.iter().position(|known| *known == name).unwrap_or(usize::MAX)
+}
+
 /// The settings of a config.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PromptLimits {

@@ -10,7 +10,7 @@ use crate::leadership::Standing;
 
 /// The work of the leader.
 #[derive(Clone, Debug)]
-pub struct Work {
+pub struct LeaderWork {
     /// No reconcile begins after this.
     stop: CancellationToken,
     /// What runs is dropped.
@@ -19,8 +19,8 @@ pub struct Work {
     ended: CancellationToken,
 }
 
-impl Work {
-    /// Work that ends after `shutdown`, when the reconciles under way have ended.
+impl LeaderWork {
+    /// LeaderWork that ends after `shutdown`, when the reconciles under way have ended.
     pub(super) fn new(shutdown: &CancellationToken) -> Self {
         Self { stop: shutdown.child_token(), cut_off: CancellationToken::new(), ended: CancellationToken::new() }
     }
