@@ -23,7 +23,11 @@ fn a_layout_that_the_gateway_cannot_write_is_named_with_the_key_the_file_and_wha
             ObstacleEffect::RefusedUnlessSole,
             ["at agents (/c/a.json5)", "agents.entries into openclaw.json"],
         ),
-        (None, ObstacleEffect::RefusedUnlessSole, ["at the top of openclaw.json (/c/a.json5)", "let one file hold"]),
+        (
+            None,
+            ObstacleEffect::RefusedUnlessSole,
+            ["at the top of openclaw.json (/c/a.json5)", "in place of the $include"],
+        ),
         (
             Some("agents.defaults"),
             ObstacleEffect::RefusesFirst,
