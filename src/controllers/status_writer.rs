@@ -12,7 +12,7 @@ use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use crate::controllers::Context;
 use crate::core::error::ReconcileError;
 use crate::core::requests::handled_reconcile;
-use crate::core::{agent, gateway};
+use crate::core::{agent, board, gateway};
 use crate::state::kube_store::KubeStore;
 use crate::state::store::{EventTarget, StoreError};
 
@@ -62,12 +62,17 @@ pub(crate) async fn write_agent(ctx: &Context, agent: &Agent, new: &AgentStatus)
     written
 }
 
-/// Writes the status of a Board.
+/// Writes the status of a Board, and publishes the event of its change.
 pub(crate) async fn write_board(ctx: &Context, board: &Board, new: &BoardStatus) -> Written<Board> {
+    let (store, old) = (&ctx.state.store, board.status.clone().unwrap_or_default());
     if board.status.as_ref() == Some(new) {
         return Written::Unchanged;
     }
-    Written::of("Board", &board.metadata, ctx.state.store.replace_board_status(board, new).await)
+    let written = Written::of("Board", &board.metadata, store.replace_board_status(board, new).await);
+    if let (Written::Now(_), Some(event)) = (&written, board::events::of_change(&old, new)) {
+        store.publish(EventTarget::Board(board), &event).await;
+    }
+    written
 }
 
 /// Writes the status of an AgentGateway. [`publish_gateway_events`] publishes its events.
