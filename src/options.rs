@@ -63,6 +63,9 @@ pub struct RunOptions {
     /// Format of the log lines on standard error.
     #[arg(long, env = "MUSTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// The lowest level of the operator's own log lines. The variable `RUST_LOG`, if it is set, is the whole filter and counts instead.
+    #[arg(long, env = "MUSTER_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
 }
 
 /// How several replicas of the operator share their work.
@@ -143,6 +146,37 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The lowest level of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogLevel {
+    /// Failures that need a person.
+    Error,
+    /// Failures that Muster retries, too.
+    Warn,
+    /// What Muster does, too.
+    Info,
+    /// How Muster decides, too.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The filter of the log. kube logs each refusal of a watch itself, in full; the operator says it shorter and less often.
+    #[must_use]
+    pub fn filter(self) -> String {
+        let (level, others) = match self {
+            Self::Error => ("error", "error"),
+            Self::Warn => ("warn", "warn"),
+            Self::Info => ("info", "info"),
+            Self::Debug => ("debug", "info"),
+            Self::Trace => ("trace", "info"),
+        };
+        let kube = if self == Self::Error { "error" } else { "warn" };
+        format!("{others},kube={kube},kube_runtime=error,muster={level}")
+    }
 }
 
 /// The longest `spec.apiUrl`.

@@ -116,7 +116,10 @@ async fn serve_heartbeats() -> (SocketAddr, Watched, Faults) {
     tokio::spawn(heartbeat_writer::run(Arc::clone(&state), heard, controller, CancellationToken::new()));
     tokio::spawn(async move { while queue.recv().await.is_some() {} });
     let limits = RateLimits::with(Quota::per_second(1_000_000.try_into().unwrap()));
-    let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });
+    let probes = Arc::new(Probes {
+        synced: AtomicBool::new(true),
+        ..Probes::new(Arc::new(Metrics::default()), muster::state::watch_health::WatchHealth::default())
+    });
     let api = AgentApi { state, tokens, limits, due, probes };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

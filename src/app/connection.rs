@@ -19,6 +19,8 @@ use crate::state::kube_authz::KubeAccess;
 pub(super) struct Connection {
     /// The client of the operator.
     pub(super) client: Client,
+    /// The host and the port of the API server, for the metrics.
+    pub(super) api_host: String,
     /// The access for people.
     pub(super) authz: KubeAccess,
     /// Whether the operator runs with the account of a pod.
@@ -50,16 +52,18 @@ impl Connection {
         let connections = directory.connections();
         let (path, api) = directory.parts();
         let authz = KubeAccess::with(connections.operator.clone(), connections.anonymous);
-        Ok(Self { client: connections.operator, authz, in_pod: false, embedded: Some(Embedded { path, api, access }) })
+        let (client, api_host) = (connections.operator, access.address.to_string());
+        Ok(Self { client, api_host, authz, in_pod: false, embedded: Some(Embedded { path, api, access }) })
     }
 
     async fn to_cluster(options: &RunOptions) -> Result<Self, AppError> {
         let config = kubeconfig::load(options.kubeconfig.as_deref(), None).await?;
         let client = Client::try_from(config.clone())?;
+        let api_host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
         let token_file = config.auth_info.token_file.as_deref().unwrap_or_default();
         let in_pod = token_file.starts_with("/var/run/secrets/kubernetes.io/serviceaccount/");
         let authz = KubeAccess::new(client.clone(), config)?;
-        Ok(Self { client, authz, in_pod, embedded: None })
+        Ok(Self { client, api_host, authz, in_pod, embedded: None })
     }
 }
 

@@ -115,6 +115,7 @@ impl Controllers {
     async fn reconcile_until(self, stop: &CancellationToken) {
         let Self { ctx, caches, queues, receivers, deleted_gateways, metrics, .. } = self;
         let (heartbeats_due, unreadable_events) = (self.heartbeats_due, self.unreadable_events);
+        metrics.set_leading(true);
         let agents = Controller {
             name: "agent",
             cache: caches.agents,

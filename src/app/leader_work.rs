@@ -1,5 +1,6 @@
 //! What the leader alone does, and its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,7 @@ impl LeaderWork {
         controllers: Controllers,
     ) -> impl Future<Output = ()> + Send + 'static {
         let Self { stop, cut_off, ended } = self.clone();
+        let metrics = Arc::clone(&controllers.metrics);
         async move {
             let over = async {
                 standing.until_leading().await;
@@ -43,6 +45,7 @@ impl LeaderWork {
                 () = over => {}
                 () = controllers.run(&standing, &stop) => {}
             }
+            metrics.set_leading(false);
             ended.cancel();
             // A replica that has lost its Lease passes calls on until its end.
             if !standing.may_work() {

@@ -1,13 +1,17 @@
 //! The operator: the composition of its parts.
 
+mod api_meter;
 mod connection;
 mod controllers;
 pub mod election;
 mod fenced_dial;
+mod housekeeping;
 mod leader_work;
 mod listeners;
+mod object_meter;
 pub mod operator;
 mod peers;
+mod probe_thread;
 mod tasks;
 
 use std::sync::Arc;
@@ -30,7 +34,7 @@ use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::core::gateway::transport::ServedApi;
 use crate::http::probes;
 use crate::openclaw::{DialRules, Network};
-use crate::options::{LogFormat, RunOptions};
+use crate::options::{LogFormat, LogLevel, RunOptions};
 use crate::souls::http_client::HttpClient;
 use crate::state::kube_store::WallClock;
 
@@ -42,7 +46,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 /// # Errors
 /// A sentence about the missing requirement: a kubeconfig, the API server, a free port.
 pub fn main(options: &RunOptions) -> Result<(), AppError> {
-    init_logging(options.log_format);
+    init_logging(options.log_format, options.log_level);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(run(options));
     if options.election.leader_elect {
@@ -52,10 +56,9 @@ pub fn main(options: &RunOptions) -> Result<(), AppError> {
     ended
 }
 
-fn init_logging(format: LogFormat) {
-    // kube logs each refusal of a watch itself, in full. `state::watch_retries` says it shorter and less often.
+fn init_logging(format: LogFormat, level: LogLevel) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube=warn,kube_runtime=error"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level.filter()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(false).init(),
@@ -65,7 +68,7 @@ fn init_logging(format: LogFormat) {
 
 async fn run(options: &RunOptions) -> Result<(), AppError> {
     // The directory first: a second operator on it is told so, and not of its ports.
-    let Connection { client, authz, in_pod, embedded } = Connection::open(options).await?;
+    let Connection { client, api_host, authz, in_pod, embedded } = Connection::open(options).await?;
     let listeners = listeners::open(&options.listen).await?;
     let network = network(options, in_pod)?;
     let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
@@ -82,6 +85,7 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
         election::take_part(&options.election, &client, Arc::clone(&clock), api.port(), fingerprint)?;
     let surroundings = Surroundings {
         client,
+        api_host,
         authz,
         clock,
         namespaces: options.namespaces.clone().unwrap_or_default(),
@@ -97,7 +101,7 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
     };
     let operator = Operator::start(surroundings, &shutdown);
     let mut election = candidate.map(|candidate| RunningElection::start(candidate, operator.work.clone()));
-    let mut tasks = serve(operator, listeners, &shutdown);
+    let mut tasks = serve(operator, listeners, &shutdown)?;
     if let Some(embedded) = embedded {
         embedded.start(&mut tasks, shutdown.clone());
     }
@@ -123,16 +127,17 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
 }
 
 /// Serves the routes of an operator.
-fn serve(operator: Operator, listeners: Listeners, shutdown: &CancellationToken) -> Tasks {
+fn serve(operator: Operator, listeners: Listeners, shutdown: &CancellationToken) -> Result<Tasks, AppError> {
     let Operator { router, probes, mut tasks, .. } = operator;
     if let Some(certificate) = listeners.reloaded {
         tasks.until_shutdown(async move { certificate.watch_files().await });
     }
     let metrics = probes::metrics_router(Arc::clone(&probes.metrics));
     tasks.past_shutdown(listeners.api.serve(router, shutdown.clone()));
-    tasks.past_shutdown(listeners.probes.serve(probes::router(probes), shutdown.clone()));
+    let probes = probe_thread::serve(listeners.probes, probes::router(probes), shutdown.clone())?;
+    tasks.past_shutdown(probes);
     tasks.past_shutdown(listeners.metrics.serve(metrics, shutdown.clone()));
-    tasks
+    Ok(tasks)
 }
 
 /// The network with the rules of the flags. The operator runs in a pod if its account is the account of a pod. The loopback addresses are

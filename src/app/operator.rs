@@ -3,23 +3,23 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use axum::Router;
 use kube::Client;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 
+use super::api_meter::ApiMeter;
 use super::controllers::{Controllers, queues};
 use super::fenced_dial::FencedDial;
+use super::housekeeping::Housekeeping;
 use super::leader_work::LeaderWork;
+use super::object_meter::counted;
 use super::tasks::Tasks;
 use crate::api::Agent;
 use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::controllers::Context;
 use crate::controllers::agent::heartbeat_writer;
-use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::gateway_pool::GatewayPool;
 use crate::core::gateway::transport::ServedApi;
 use crate::http::api::AgentApi;
@@ -32,7 +32,6 @@ use crate::http::rate_limit::RateLimits;
 use crate::http::router;
 use crate::metrics::Metrics;
 use crate::openclaw::Dial;
-use crate::openclaw::model::ConnectionState;
 use crate::souls::directories::SoulDirectories;
 use crate::souls::fetch::Fetch;
 use crate::state::cache::cache;
@@ -41,12 +40,15 @@ use crate::state::kube_authz::KubeAccess;
 use crate::state::kube_store::{KubeStore, WallClock};
 use crate::state::tokens::TokenTable;
 use crate::state::triggers::Triggers;
+use crate::state::watch_health::WatchHealth;
 use crate::state::{Caches, State, unreadable, watch};
 
 /// What an operator reaches, and how.
 pub struct Surroundings {
     /// Kubernetes, with the operator's account.
     pub client: Client,
+    /// The host and the port of the API server, for the metrics.
+    pub api_host: String,
     /// The access of people to Kubernetes.
     pub authz: KubeAccess,
     /// Tells the time.
@@ -92,8 +94,19 @@ impl Operator {
     /// Spawns every task: the watches, the triggers, the controllers, which wait until this replica leads. They end after `shutdown`.
     #[must_use]
     pub fn start(surroundings: Surroundings, shutdown: &CancellationToken) -> Self {
-        let Surroundings { client, authz, clock, namespaces, leader, dial, souls, served_api, http_tokens, run_id } =
-            surroundings;
+        let Surroundings {
+            client,
+            api_host,
+            authz,
+            clock,
+            namespaces,
+            leader,
+            dial,
+            souls,
+            served_api,
+            http_tokens,
+            run_id,
+        } = surroundings;
         let standing = leader.standing.clone();
         let dial = Arc::new(FencedDial { dial, standing: standing.clone() });
         let change_feed = Arc::new(ChangeFeed::new(run_id, shutdown.clone()));
@@ -105,7 +118,9 @@ impl Operator {
         let (due, heartbeats_due) = mpsc::channel(heartbeat_writer::BACKLOG);
         let (changes, gateway_changes) = mpsc::unbounded_channel();
         let (deleted_gateways, deleted_rx) = mpsc::unbounded_channel();
-        let metrics = Arc::new(Metrics::default());
+        let (metrics, watches) = (Arc::new(Metrics::default()), WatchHealth::default());
+        let meter = ApiMeter { host: api_host.into(), metrics: Arc::clone(&metrics), watches: watches.clone() };
+        let client = meter.metered(client);
         let store = KubeStore::new(client.clone(), caches.clone(), namespaces.clone(), clock);
         let triggers = Triggers { objects: store.clone(), queues: queues.clone() };
         let state = Arc::new(State::new(store));
@@ -116,7 +131,7 @@ impl Operator {
             served_api,
         });
         let tokens = Arc::new(TokenTable::default());
-        let probes = Arc::new(Probes { synced: AtomicBool::new(false), metrics: Arc::clone(&metrics) });
+        let probes = Arc::new(Probes::new(Arc::clone(&metrics), watches.clone()));
         let api = AgentApi {
             state: Arc::clone(&state),
             tokens: Arc::clone(&tokens),
@@ -131,16 +146,18 @@ impl Operator {
         let on_agent = on_agent(Arc::clone(&ctx), tokens, change_feed);
         // The receiver is open until the operator stops.
         let on_deleted = move |gateway| drop(deleted_gateways.send(gateway));
-        let (agents, boards) = (watch::objects(&client, agent_writers), watch::objects(&client, board_writers));
-        let gateways = watch::objects(&client, gateway_writers);
+        let agents = counted(watch::objects(&client, agent_writers, &watches), &metrics);
+        let boards = counted(watch::objects(&client, board_writers, &watches), &metrics);
+        let gateways = counted(watch::objects(&client, gateway_writers, &watches), &metrics);
         let (unreadables, unreadable_events) = unreadable::reports();
         tasks.until_shutdown(watch::agents(agents, triggers.clone(), unreadables.clone(), on_agent));
         tasks.until_shutdown(watch::boards(boards, triggers.clone(), unreadables.clone()));
         tasks.until_shutdown(watch::gateways(gateways, triggers.clone(), unreadables, on_deleted));
-        let config_maps = triggers.clone();
-        tasks.until_shutdown(async move { watch::config_maps(&client, &namespaces, config_maps).await });
+        let (config_maps, health) = (triggers.clone(), watches.clone());
+        tasks.until_shutdown(async move { watch::config_maps(&client, &namespaces, config_maps, &health).await });
         tasks.until_shutdown(follow_gateways(gateway_changes, triggers));
-        tasks.until_shutdown(keep_house(Arc::clone(&ctx), Arc::clone(&metrics)));
+        tasks.until_shutdown(Housekeeping::new(&ctx, &caches, watches, &metrics).run());
+        tasks.until_shutdown(Arc::clone(&probes).beat());
         let controllers = Controllers {
             ctx: Arc::clone(&ctx),
             caches,
@@ -173,20 +190,5 @@ fn on_agent(ctx: Arc<Context>, tokens: Arc<TokenTable>, change_feed: Arc<ChangeF
 async fn follow_gateways(mut changes: UnboundedReceiver<GatewayChange>, triggers: Triggers<KubeStore>) {
     while let Some(change) = changes.recv().await {
         triggers.gateway_change(&change);
-    }
-}
-
-/// How often metrics of the gateways are updated, untaken places given on, and Secrets removed that are no longer recent.
-const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
-
-async fn keep_house(ctx: Arc<Context>, metrics: Arc<Metrics>) {
-    let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
-    loop {
-        tick.tick().await;
-        let handles = ctx.gateways.handles();
-        ctx.gateways.wake_overdue();
-        ctx.state.recent_secrets.sweep();
-        let is_up = |handle: &GatewayHandle| matches!(*handle.client().connection().borrow(), ConnectionState::Up(_));
-        metrics.set_gateways(handles.len(), handles.iter().filter(|(_, handle)| is_up(handle)).count());
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::time::{DelayQueue, delay_queue};
 
 use super::fair_lanes::{FairLanes, Priority};
 use crate::api::object_key::ObjectKey;
+use crate::metrics::QueueMeter;
 
 /// The keys to reconcile.
 ///
@@ -18,15 +19,23 @@ use crate::api::object_key::ObjectKey;
 /// - A key waits at most once, and in the order of [`FairLanes`].
 /// - A key that is taken is not taken again before it is done. One that is added meanwhile waits again once it is done.
 /// - A delayed key is due at its earliest time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct WorkQueue {
     /// May also have keys that became urgent or were taken since. `added` tells.
     waiting: FairLanes,
     /// The waiting keys, and the taken keys that were added meanwhile.
-    added: HashMap<ObjectKey, Priority>,
+    added: HashMap<ObjectKey, Added>,
     taken: HashSet<ObjectKey>,
     delayed: DelayQueue<ObjectKey>,
     timers: HashMap<ObjectKey, Timer>,
+    meter: QueueMeter,
+}
+
+/// The priority of a key, and since when it waits.
+#[derive(Clone, Copy, Debug)]
+struct Added {
+    priority: Priority,
+    since: tokio::time::Instant,
 }
 
 #[derive(Debug)]
@@ -36,16 +45,34 @@ struct Timer {
 }
 
 impl WorkQueue {
+    /// An empty queue. It counts its keys in `meter`.
+    pub(crate) fn new(meter: QueueMeter) -> Self {
+        Self {
+            waiting: FairLanes::default(),
+            added: HashMap::new(),
+            taken: HashSet::new(),
+            delayed: DelayQueue::new(),
+            timers: HashMap::new(),
+            meter,
+        }
+    }
+
     /// Adds a key. Its delay, if any, is over. A key that waits may become urgent, but not routine.
     pub(crate) fn add(&mut self, key: ObjectKey, priority: Priority) {
         if let Some(timer) = self.timers.remove(&key) {
             self.delayed.remove(&timer.key);
         }
-        let before = self.added.get(&key);
-        if before == Some(&Priority::Urgent) || before == Some(&priority) {
-            return;
+        match self.added.get_mut(&key) {
+            Some(before) if before.priority == Priority::Urgent || before.priority == priority => return,
+            Some(before) => {
+                before.priority = priority;
+                self.meter.became_urgent();
+            }
+            None => {
+                self.added.insert(key.clone(), Added { priority, since: tokio::time::Instant::now() });
+                self.meter.added(priority == Priority::Urgent);
+            }
         }
-        self.added.insert(key.clone(), priority);
         if !self.taken.contains(&key) {
             self.waiting.push(key, priority);
         }
@@ -70,12 +97,20 @@ impl WorkQueue {
         }
     }
 
+    /// Delays a key that was reconciled.
+    pub(crate) fn retry_after(&mut self, key: ObjectKey, delay: Duration) {
+        self.meter.retried();
+        self.add_after(key, delay);
+    }
+
     /// Takes the next key.
     pub(crate) fn take(&mut self) -> Option<ObjectKey> {
         let (added, taken) = (&self.added, &self.taken);
-        let waits = |key: &ObjectKey, priority| added.get(key) == Some(&priority) && !taken.contains(key);
-        let (key, _) = self.waiting.pop(waits)?;
-        self.added.remove(&key);
+        let is_added = |key: &ObjectKey, priority| added.get(key).is_some_and(|added| added.priority == priority);
+        let (key, _) = self.waiting.pop(|key, priority| is_added(key, priority) && !taken.contains(key))?;
+        if let Some(Added { priority, since }) = self.added.remove(&key) {
+            self.meter.taken(priority == Priority::Urgent, since.elapsed());
+        }
         self.taken.insert(key.clone());
         Some(key)
     }
@@ -83,7 +118,7 @@ impl WorkQueue {
     /// Gives a taken key back.
     pub(crate) fn done(&mut self, key: &ObjectKey) {
         self.taken.remove(key);
-        if let Some(priority) = self.added.get(key).copied() {
+        if let Some(Added { priority, .. }) = self.added.get(key).copied() {
             self.waiting.push(key.clone(), priority);
         }
     }
@@ -108,6 +143,10 @@ mod tests {
     use super::Priority::{Routine, Urgent};
     use super::*;
 
+    fn queue() -> WorkQueue {
+        WorkQueue::new(crate::metrics::Metrics::default().queue("agent"))
+    }
+
     fn key(name: &str) -> ObjectKey {
         ObjectKey::new("fleet", name)
     }
@@ -118,7 +157,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_are_taken_in_the_order_of_arrival_and_each_once() {
-        let mut queue = WorkQueue::default();
+        let mut queue = queue();
         for name in ["c", "a", "b", "a", "c"] {
             queue.add(key(name), Routine);
         }
@@ -127,7 +166,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn urgent_keys_pass_routine_keys_but_for_one_key_in_four() {
-        let mut queue = WorkQueue::default();
+        let mut queue = queue();
         for name in ["r1", "r2", "late"] {
             queue.add(key(name), Routine);
         }
@@ -140,7 +179,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_that_became_urgent_is_taken_once_and_may_wait_again() {
-        let mut queue = WorkQueue::default();
+        let mut queue = queue();
         queue.add(key("a"), Routine);
         queue.add(key("a"), Urgent);
         assert_eq!(queue.take(), Some(key("a")));
@@ -154,7 +193,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_that_is_added_while_it_is_taken_waits_again_once_it_is_done() {
-        let mut queue = WorkQueue::default();
+        let mut queue = queue();
         queue.add(key("a"), Routine);
         assert_eq!(taken(&mut queue), ["a"]);
         queue.add(key("a"), Routine);
@@ -167,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_delayed_key_is_due_at_its_earliest_time() {
-        let (mut queue, began) = (WorkQueue::default(), Instant::now());
+        let (mut queue, began) = (queue(), Instant::now());
         queue.add_after(key("a"), Duration::from_secs(9));
         queue.add_after(key("a"), Duration::from_secs(3));
         queue.add_after(key("a"), Duration::from_secs(6));
@@ -178,7 +217,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_that_arrives_ends_its_delay() {
-        let mut queue = WorkQueue::default();
+        let mut queue = queue();
         queue.add_after(key("a"), Duration::from_secs(9));
         queue.add(key("a"), Routine);
         assert_eq!(taken(&mut queue), ["a"]);

@@ -17,6 +17,7 @@ pub mod origin;
 pub mod people;
 pub mod places;
 pub mod probes;
+pub mod pulse;
 pub mod rate_limit;
 pub mod router;
 pub mod server;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::connection::answer_reporter::AnswerReporter;
 use super::connection::payload::Payload;
@@ -35,8 +36,9 @@ pub enum Change {
 
 /// Counts requests to gateways.
 pub trait Meter: std::fmt::Debug + Send + Sync {
-    /// Counts a completed request. `ok` is `false` after an error answer, a timeout or a lost connection.
-    fn requested(&self, method: &'static str, ok: bool);
+    /// Counts a completed request. `ok` is `false` after an error answer, a timeout or a lost connection. `duration` includes the wait for
+    /// the connection task.
+    fn requested(&self, method: &'static str, ok: bool, duration: Duration);
 
     /// Counts a write that the write guard delayed.
     fn held_back(&self, method: &'static str);
@@ -44,7 +46,7 @@ pub trait Meter: std::fmt::Debug + Send + Sync {
 
 /// A meter that counts nothing.
 impl Meter for () {
-    fn requested(&self, _: &'static str, _: bool) {}
+    fn requested(&self, _: &'static str, _: bool, _: Duration) {}
 
     fn held_back(&self, _: &'static str) {}
 }
@@ -68,12 +70,13 @@ impl Requester {
         timeout: Duration,
     ) -> Result<Payload, CallError> {
         let (reply, answer) = oneshot::channel();
+        let began = Instant::now();
         let sent = self.calls.send(Call { method, params, timeout, reply }).await;
         let result = match sent {
             Err(_) => Err(CallError::NotConnected),
             Ok(()) => answer.await.unwrap_or(Err(CallError::Interrupted)),
         };
-        self.meter.requested(method, result.is_ok());
+        self.meter.requested(method, result.is_ok(), began.elapsed());
         result
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Change, Meter, Requester};
@@ -168,6 +169,13 @@ impl GatewayClient {
     #[must_use]
     pub fn config_writes(&self) -> watch::Receiver<ConfigWrites> {
         self.views.config_writes.clone()
+    }
+
+    /// How many config writes the gateway accepts now; `None` before the first read and without a connection.
+    #[must_use]
+    pub fn config_write_budget(&self) -> Option<usize> {
+        let limit = self.link.view.inventory.borrow().as_ref()?.config_writes_per_minute();
+        Some(self.views.config_writes.borrow().budget_left(limit, Instant::now()))
     }
 
     /// Queues an entry for the next config write. The entry replaces a queued entry with the same id. Never waits.

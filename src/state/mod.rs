@@ -1,4 +1,5 @@
-//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `caches`, `guarded`, `watch`, `scope`, `watch_retries`), the reads
+//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `caches`, `guarded`, `watch`, `scope`, `watch_retries`,
+//! `watch_health`), the reads
 //! and writes of Kubernetes (`store`, `kube_store`, `event_recorder`), the objects to reconcile after a change (`triggers`, `changes`), the reports of agents
 //! (`heartbeats`), the inventories of gateways (`inventories`, `unmanaged`), the token hashes (`tokens`), the token Secrets of a moment ago (`recent_secrets`), and the access
 //! control (`authz`, `kube_authz`).
@@ -23,6 +24,7 @@ pub mod triggers;
 pub mod unmanaged;
 pub mod unreadable;
 pub mod watch;
+pub mod watch_health;
 mod watch_retries;
 
 pub use caches::Caches;

@@ -17,6 +17,7 @@ use super::guarded::Guarded;
 use super::scope::of_scope;
 use super::triggers::Triggers;
 use super::unreadable::UnreadableReports;
+use super::watch_health::WatchHealth;
 use super::watch_retries::{WatchName, is_refused, retried};
 use crate::api::object_key::ObjectKey;
 use crate::api::watched_namespaces::WatchedNamespaces;
@@ -29,13 +30,19 @@ use crate::core::objects::Objects;
 ///
 /// # Guarantees
 /// A watch that fails does not delay the others. It is retried with backoff, for ever.
-pub fn objects<K>(client: &Client, writers: Vec<CacheWriter<K>>) -> impl Stream<Item = CacheChange<K>> + use<K>
+pub fn objects<K>(
+    client: &Client,
+    writers: Vec<CacheWriter<K>>,
+    health: &WatchHealth,
+) -> impl Stream<Item = CacheChange<K>> + use<K>
 where
     K: Indexed + Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + 'static,
 {
     select_all(writers.into_iter().map(|mut writer| {
         let api: Api<Guarded<K>> = of_scope(client, writer.namespace());
-        let name = WatchName { kind: K::kind(&()).into_owned(), namespace: writer.namespace().map(str::to_owned) };
+        let namespace = writer.namespace().map(str::to_owned);
+        let (kind, path, health) = (K::kind(&()).into_owned(), api.resource_url().to_owned(), health.clone());
+        let name = WatchName { kind, namespace, path, health };
         let events = retried(name, kube::runtime::watcher(api, Config::default()).boxed());
         let changes = events.map(move |event| match event {
             Ok(event) => writer.apply(event),
@@ -118,10 +125,16 @@ pub async fn gateways<O: Objects>(
 }
 
 /// Watches the ConfigMaps. Only names and resource versions are kept, and an event with a known version is ignored.
-pub async fn config_maps<O: Objects>(client: &Client, namespaces: &WatchedNamespaces, triggers: Triggers<O>) {
+pub async fn config_maps<O: Objects>(
+    client: &Client,
+    namespaces: &WatchedNamespaces,
+    triggers: Triggers<O>,
+    health: &WatchHealth,
+) {
     let changed = select_all(namespaces.watches().into_iter().map(|namespace| {
         let api: Api<PartialObjectMeta<ConfigMap>> = of_scope(client, namespace.as_deref());
-        let name = WatchName { kind: "ConfigMap".into(), namespace };
+        let (path, health) = (api.resource_url().to_owned(), health.clone());
+        let name = WatchName { kind: "ConfigMap".into(), namespace, path, health };
         let events = retried(name, kube::runtime::watcher(api, Config::default()).boxed());
         let mut known = KnownVersions::default();
         // A failure is in the log already.

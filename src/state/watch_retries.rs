@@ -6,17 +6,32 @@ use futures::{Stream, StreamExt, stream};
 use kube::runtime::watcher::{self, Event};
 use tracing::{info, warn};
 
+use super::watch_health::WatchHealth;
 use crate::backoff;
 
 /// The wait after the first failure, and the longest wait. There is no jitter: the watches of one operator are few.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// The kind and the namespace of a watch, for the log.
+/// The kind and the namespace of a watch, for the log, and its health.
 #[derive(Clone, Debug)]
 pub(super) struct WatchName {
     pub(super) kind: String,
     pub(super) namespace: Option<String>,
+    /// The path of its requests.
+    pub(super) path: String,
+    pub(super) health: WatchHealth,
+}
+
+impl WatchName {
+    /// Notes a failure. A namespace that the API server refuses is no lost watch: the log names it, and the other namespaces work.
+    fn failed(&self, is_refused: bool) {
+        if is_refused && self.namespace.is_some() {
+            self.health.works(&self.path);
+        } else {
+            self.health.failed(&self.path);
+        }
+    }
 }
 
 /// The events of a watch, with a wait after each failure that grows with the failures in a row.
@@ -27,6 +42,7 @@ pub(super) fn retried<K>(
     name: WatchName,
     events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Unpin,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> {
+    name.health.add(&name.path, &name.kind);
     let begin = (events, Failures::default(), false);
     stream::unfold((begin, name), |((mut events, mut failures, waits), name)| async move {
         if waits {
@@ -41,6 +57,7 @@ pub(super) fn retried<K>(
                 }
             }
             Err(error) => {
+                name.failed(is_refused(error));
                 if failures.add(is_refused(error)) {
                     report(&name, error, &failures);
                 }
@@ -99,7 +116,7 @@ pub(super) fn is_refused(error: &watcher::Error) -> bool {
 }
 
 fn report(name: &WatchName, error: &watcher::Error, failures: &Failures) {
-    let WatchName { kind, namespace } = name;
+    let WatchName { kind, namespace, .. } = name;
     // The message alone: the whole answer would say it three times.
     let text = answer(error).map_or_else(|| error.to_string(), |(_, message)| message.to_owned());
     let (failures, retry_in) = (failures.number, failures.wait().as_secs());
@@ -125,7 +142,8 @@ mod tests {
     use super::*;
 
     fn name() -> WatchName {
-        WatchName { kind: "ConfigMap".into(), namespace: Some("team".into()) }
+        let path = "/api/v1/namespaces/team/configmaps".into();
+        WatchName { kind: "ConfigMap".into(), namespace: Some("team".into()), path, health: WatchHealth::default() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -140,6 +158,21 @@ mod tests {
         assert!(times.len() < 30, "{} attempts in 10 minutes", times.len());
         let longest = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max();
         assert!(longest <= Some(Duration::from_secs(30)), "{longest:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_fails_is_lost_and_a_namespace_that_is_refused_is_not() {
+        let health_after = async |error: watcher::Error| {
+            let name = name();
+            let health = name.health.clone();
+            let events = retried(name, stream::iter([Err::<Event<ConfigMap>, _>(error)]));
+            assert_eq!(events.count().await, 1);
+            tokio::time::advance(Duration::from_secs(1)).await;
+            health.lost_for(Duration::ZERO)
+        };
+        assert_eq!(health_after(watcher::Error::NoResourceVersion).await.as_deref(), Some("ConfigMap"));
+        let refusal = kube::core::Status::failure("no right", "Forbidden").with_code(403);
+        assert_eq!(health_after(watcher::Error::WatchError(Box::new(refusal))).await, None);
     }
 
     #[tokio::test(start_paused = true)]

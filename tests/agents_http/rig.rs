@@ -21,6 +21,7 @@ use muster::http::probes::Probes;
 use muster::http::rate_limit::RateLimits;
 use muster::metrics::Metrics;
 use muster::state::State;
+use muster::state::watch_health::WatchHealth;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -77,7 +78,10 @@ impl Rig {
         let watched = Watched::start(&cluster, &client, &WatchedNamespaces::All).await;
         let state = Arc::new(State::new(watched.store.clone()));
         let (due, receiver) = mpsc::channel(heartbeat_writer::BACKLOG);
-        let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });
+        let probes = Arc::new(Probes {
+            synced: AtomicBool::new(true),
+            ..Probes::new(Arc::new(Metrics::default()), WatchHealth::default())
+        });
         let api = AgentApi {
             state: Arc::clone(&state),
             tokens: Arc::clone(&watched.tokens),

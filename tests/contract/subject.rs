@@ -36,7 +36,7 @@ const RESTART_TIMEOUT: Duration = Duration::from_secs(45);
 struct Counts(Mutex<BTreeMap<&'static str, usize>>);
 
 impl Meter for Counts {
-    fn requested(&self, method: &'static str, _: bool) {
+    fn requested(&self, method: &'static str, _: bool, _: Duration) {
         *self.0.lock().unwrap().entry(method).or_default() += 1;
     }
 

@@ -27,6 +27,7 @@ use muster::core::gateway::transport::ServedApi;
 use muster::http::confidential::HttpTokens;
 use muster::http::forward::WayToLeader;
 use muster::http::origin::RequestOrigin;
+use muster::metrics::TextFormat;
 use muster::openclaw::{Dial, DialError, DialedStream, Trust};
 use muster::state::kube_authz::KubeAccess;
 use muster_simulator::{Origin, Profile, Simulator};
@@ -218,6 +219,7 @@ impl Rig {
         let surroundings = Surroundings {
             authz: KubeAccess::with(client.clone(), client.clone()),
             client,
+            api_host: "embedded".to_owned(),
             clock: self.cluster.clock(),
             namespaces: self.namespaces.clone(),
             leader,
@@ -277,7 +279,7 @@ impl Rig {
 
     /// The number of reconciles of a controller so far.
     pub(crate) fn reconciles(&self, controller: &str) -> u64 {
-        let metrics = self.operator().probes.metrics.text().unwrap();
+        let metrics = self.operator().probes.metrics.text(TextFormat::OpenMetrics).unwrap();
         let of = format!("controller_runtime_reconcile_total{{controller=\"{controller}\"");
         let counts = metrics.lines().filter(|line| line.starts_with(&of));
         counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()

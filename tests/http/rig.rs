@@ -22,6 +22,7 @@ use muster::metrics::Metrics;
 use muster::state::State;
 use muster::state::authz::{ResourceKind, Verb};
 use muster::state::kube_authz::KubeAccess;
+use muster::state::watch_health::WatchHealth;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
@@ -85,7 +86,7 @@ impl Rig {
         let watched = Watched::start(&cluster, &rbac.client(), namespaces).await;
         let state = Arc::new(State::new(watched.store.clone()));
         let metrics = Arc::new(Metrics::default());
-        let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics });
+        let probes = Arc::new(Probes { synced: AtomicBool::new(true), ..Probes::new(metrics, WatchHealth::default()) });
         let people = people(Arc::clone(&state), &rbac, &watched, &probes);
         let api = AgentApi {
             state,

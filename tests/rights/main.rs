@@ -14,17 +14,17 @@ use granted::{EVERYWHERE, FOR_ELECTION, FOR_PEOPLE, IN_A_NAMESPACE, granted};
 const USES: &[(&str, &str, &[&str])] = &[
     (
         "app/operator.rs",
-        "watch::objects(&client, agent_writers)",
+        "watch::objects(&client, agent_writers, &watches)",
         &["list agents.muster.dev", "watch agents.muster.dev"],
     ),
     (
         "app/operator.rs",
-        "watch::objects(&client, board_writers)",
+        "watch::objects(&client, board_writers, &watches)",
         &["list boards.muster.dev", "watch boards.muster.dev"],
     ),
     (
         "app/operator.rs",
-        "watch::objects(&client, gateway_writers)",
+        "watch::objects(&client, gateway_writers, &watches)",
         &["list agentgateways.muster.dev", "watch agentgateways.muster.dev"],
     ),
     ("state/watch.rs", "Api<PartialObjectMeta<ConfigMap>> = of_scope", &["list configmaps", "watch configmaps"]),

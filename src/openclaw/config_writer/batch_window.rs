@@ -1,6 +1,7 @@
 //! How long a config write waits for further entries.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -30,7 +31,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 pub(crate) struct BatchWindow {
     expected: watch::Receiver<usize>,
     /// When the patches of the last minute were sent.
-    sent: VecDeque<Instant>,
+    sent: Arc<VecDeque<Instant>>,
 }
 
 impl BatchWindow {
@@ -71,8 +72,14 @@ impl BatchWindow {
 
     /// Records that a patch is sent now.
     pub(crate) fn send(&mut self) {
-        self.sent.push_back(Instant::now());
-        self.sent.retain(|at| at.elapsed() < MINUTE);
+        let sent = Arc::make_mut(&mut self.sent);
+        sent.push_back(Instant::now());
+        sent.retain(|at| at.elapsed() < MINUTE);
+    }
+
+    /// When the patches of the last minute were sent.
+    pub(crate) fn sent(&self) -> Arc<VecDeque<Instant>> {
+        Arc::clone(&self.sent)
     }
 
     /// Waits for a change in the number of expected entries. Cancel-safe.
@@ -93,7 +100,7 @@ impl ExpectedEntries {
     }
 
     pub(crate) fn window(&self) -> BatchWindow {
-        BatchWindow { expected: self.0.subscribe(), sent: VecDeque::new() }
+        BatchWindow { expected: self.0.subscribe(), sent: Arc::default() }
     }
 }
 

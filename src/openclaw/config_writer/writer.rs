@@ -315,6 +315,7 @@ impl ConfigWriter {
         unwritable.forget(queue.is_empty(), now);
         let (budget_until, failed) = (state.limited_until(now), state.failure());
         let (why, creation_at) = (unwritable.why(), unwritable.creation_at());
+        let sent = self.window.sent();
         self.writes.send_if_modified(|writes| {
             let same = touched.is_empty()
                 && writes.budget_until == budget_until
@@ -330,6 +331,8 @@ impl ConfigWriter {
             writes.unwritable = why.cloned();
             writes.creation_at = creation_at;
             writes.losses = losses.count();
+            // No reason for a reconcile.
+            writes.sent = sent;
             !same
         });
         for id in changed.drain(..) {

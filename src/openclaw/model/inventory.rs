@@ -96,6 +96,15 @@ impl Inventory {
         self.capabilities.roster == RosterShape::List
     }
 
+    /// How many config writes the gateway accepts within 60 s (`docs/gateway-facts.md#rate-limits`).
+    #[must_use]
+    pub fn config_writes_per_minute(&self) -> usize {
+        match self.capabilities.roster {
+            RosterShape::List => 3,
+            RosterShape::Entries => 30,
+        }
+    }
+
     /// Whether the gateway can lose the escape of `$${NAME}` in an entry when it deletes another agent, as versions with `agents.list` do
     /// (`docs/gateway-facts.md#config-values`).
     #[must_use]

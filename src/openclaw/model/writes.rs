@@ -1,7 +1,8 @@
 //! The state of the config writes to a gateway.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -29,6 +30,8 @@ pub struct ConfigWrites {
     pub budget_until: Option<Instant>,
     /// The cause of the last failed config write, while the write is retried.
     pub failed: Option<WriteRefusal>,
+    /// When the latest config writes were sent, those of the last minute included.
+    pub sent: Arc<VecDeque<Instant>>,
 }
 
 /// The part of one agent in the state of the config writes.
@@ -55,7 +58,20 @@ impl WriteRefusal {
     }
 }
 
+/// The time in which a gateway counts config writes (`docs/gateway-facts.md#rate-limits`).
+const BUDGET_PERIOD: Duration = Duration::from_mins(1);
+
 impl ConfigWrites {
+    /// How many config writes the gateway accepts now, as far as the operator's own writes tell. `limit` is the gateway's limit within a
+    /// minute.
+    #[must_use]
+    pub fn budget_left(&self, limit: usize, now: Instant) -> usize {
+        if self.budget_until.is_some_and(|until| until > now) {
+            return 0;
+        }
+        limit.saturating_sub(self.sent.iter().filter(|at| **at + BUDGET_PERIOD > now).count())
+    }
+
     /// Replaces the part of one agent. A set is copied only while a clone of this value exists.
     pub(crate) fn set(&mut self, id: &str, state: EntryWriteState) {
         let EntryWriteState { pending, refused, delayed, rewritten } = state;
