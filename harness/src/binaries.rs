@@ -77,6 +77,14 @@ impl Binaries {
         Ok(find_once(&HELM, "helm", "MUSTER_HELM")?.join("helm"))
     }
 
+    /// Runs `scripts/parts`, which finds or installs Prometheus, and returns the folder of `prometheus` and `promtool`.
+    ///
+    /// # Errors
+    /// The script's error.
+    pub fn prometheus() -> Result<PathBuf, Failure> {
+        path(&script(&["prometheus"])?, "MUSTER_PROMETHEUS")
+    }
+
     /// The path of a control plane command: from `KUBEBUILDER_ASSETS` if the file exists there, else from our own
     /// build.
     #[must_use]
