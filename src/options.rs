@@ -209,7 +209,19 @@ fn api_url(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::api_url;
+    use clap::ValueEnum;
+    use tracing_subscriber::EnvFilter;
+
+    use super::{LogLevel, api_url};
+
+    #[test]
+    fn each_log_level_is_a_filter_that_lets_the_operators_own_lines_pass() {
+        for level in LogLevel::value_variants() {
+            let filter: EnvFilter = level.filter().parse().unwrap();
+            let own = format!("muster={}", level.to_possible_value().unwrap().get_name());
+            assert!(filter.to_string().contains(&own), "{filter}");
+        }
+    }
 
     #[test]
     fn a_default_api_url_is_http_without_credentials_query_and_fragment() {

@@ -103,3 +103,24 @@ fn put<V: Clone + PartialEq>(map: &mut Arc<BTreeMap<String, V>>, id: &str, value
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_budget_is_what_the_own_writes_of_a_minute_leave_of_the_limit() {
+        let mut writes = ConfigWrites::default();
+        let second = |seconds| Duration::from_secs(seconds);
+        let began = Instant::now();
+        assert_eq!(writes.budget_left(3, began), 3);
+        writes.sent = Arc::new([began, began + second(50)].into());
+        assert_eq!([55, 60, 110].map(|at| writes.budget_left(3, began + second(at))), [1, 2, 3]);
+        writes.budget_until = Some(began + second(100));
+        assert_eq!(
+            [99, 100].map(|at| writes.budget_left(3, began + second(at))),
+            [0, 2],
+            "the gateway's own word counts first"
+        );
+    }
+}
