@@ -21,7 +21,7 @@ pub struct LeaderWork {
 }
 
 impl LeaderWork {
-    /// LeaderWork that ends after `shutdown`, when the reconciles under way have ended.
+    /// Work that ends after `shutdown`, when the reconciles under way have ended.
     pub(super) fn new(shutdown: &CancellationToken) -> Self {
         Self { stop: shutdown.child_token(), cut_off: CancellationToken::new(), ended: CancellationToken::new() }
     }

@@ -110,7 +110,7 @@ fn gateway_status(gateway: &AgentGateway, seen: &GatewayObservation<'_>) -> Agen
 }
 
 /// An Agent with this error, a Board whose AgentGateway cannot be used for it, and an AgentGateway with it.
-fn with_error(error: &ReconcileError) -> [Value; 3] {
+pub(crate) fn with_error(error: &ReconcileError) -> [Value; 3] {
     let (agent, board, gateway) = (an_agent(), a_board(), a_gateway(false));
     let of_agent = agent_status(&AgentStatus::default(), Some(&Blocker::Failed(error.clone())));
     [
