@@ -1,4 +1,5 @@
-//! The commands for people: `muster apply`, `get`, `describe`, `wait`, `delete` and `annotate`.
+//! The commands for people: `muster apply`, `get`, `describe`, `wait`, `delete`, `annotate`, the one-shot requests, `suspend`, `resume` and
+//! `tree`.
 //!
 //! They reach an API server by a kubeconfig and work with the rights of its user. Deciding parts are pure; a command does the I/O. Output
 //! goes to [`Streams`], so that tests can read it.
@@ -11,17 +12,24 @@ mod delete;
 mod describe;
 mod describe_text;
 mod files;
+mod fleet_options;
 mod get;
 mod manifests;
 mod merge;
 mod object;
 mod object_watch;
+mod observed;
+mod one_shot;
 mod print;
+mod request_goal;
 mod requests;
 mod resources;
 mod session;
+mod suspend;
 mod table;
 mod targets;
+mod tree;
+mod tree_text;
 mod wait;
 mod wait_goal;
 mod waiting;
@@ -55,6 +63,15 @@ pub enum ClusterCommand {
     Delete(delete::DeleteOptions),
     /// Set or remove annotations of objects.
     Annotate(annotate::AnnotateOptions),
+    /// The one-shot requests.
+    #[command(flatten)]
+    OneShot(one_shot::OneShotCommand),
+    /// Suspend Agents, Boards or AgentGateways.
+    Suspend(suspend::SuspendOptions),
+    /// End a suspension.
+    Resume(fleet_options::FleetOptions),
+    /// Show gateways with their boards and agents, each with its Ready condition.
+    Tree(tree::TreeOptions),
 }
 
 /// Runs a command with the streams of the process.
@@ -92,18 +109,25 @@ fn connection(command: &ClusterCommand) -> &ConnectionOptions {
         ClusterCommand::Wait(options) => &options.connection,
         ClusterCommand::Delete(options) => &options.connection,
         ClusterCommand::Annotate(options) => &options.connection,
+        ClusterCommand::OneShot(request) => &request.parts().1.connection,
+        ClusterCommand::Resume(options) => &options.connection,
+        ClusterCommand::Suspend(options) => &options.fleet.connection,
+        ClusterCommand::Tree(options) => &options.connection,
     }
 }
 
 /// Checks what the parser of the command line cannot.
 fn check(command: &ClusterCommand) -> Result<(), String> {
     match command {
-        ClusterCommand::Apply(_) => Ok(()),
+        ClusterCommand::Apply(_) | ClusterCommand::Tree(_) => Ok(()),
         ClusterCommand::Get(options) => options.request().map(drop),
         ClusterCommand::Describe(options) => options.targets().map(drop),
         ClusterCommand::Wait(options) => options.targets().map(drop),
         ClusterCommand::Delete(options) => options.targets().map(drop),
         ClusterCommand::Annotate(options) => options.request().map(drop),
+        ClusterCommand::OneShot(request) => request.parts().1.targets().map(drop),
+        ClusterCommand::Resume(options) => options.targets().map(drop),
+        ClusterCommand::Suspend(options) => options.fleet.targets().map(drop),
     }
 }
 
@@ -123,5 +147,9 @@ pub async fn run(command: &ClusterCommand, cluster: &Cluster, streams: &mut Stre
         ClusterCommand::Wait(options) => wait::run(options, &cluster, streams).await,
         ClusterCommand::Delete(options) => delete::run(options, &cluster, streams).await,
         ClusterCommand::Annotate(options) => annotate::run(options, &cluster, streams).await,
+        ClusterCommand::OneShot(request) => one_shot::run(request, &cluster, streams).await,
+        ClusterCommand::Suspend(options) => suspend::suspend(options, &cluster, streams).await,
+        ClusterCommand::Resume(options) => suspend::resume(options, &cluster, streams).await,
+        ClusterCommand::Tree(options) => tree::run(options, &cluster, streams).await,
     }
 }

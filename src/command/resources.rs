@@ -48,6 +48,8 @@ static ALL: LazyLock<Vec<ResourceType>> = LazyLock::new(|| {
 
 /// The category of Muster's kinds.
 const CATEGORY: &str = "muster";
+/// Short words for AgentGateways, which kubectl does not take.
+const GATEWAY_WORDS: [&str; 2] = ["gateway", "gateways"];
 
 impl ResourceType {
     fn built_in(kind: &str, plural: &str, short: &str, is_namespaced: bool, columns: Vec<PrinterColumn>) -> Self {
@@ -143,6 +145,11 @@ impl ResourceType {
         self.group.is_empty() && self.kind == "Secret"
     }
 
+    /// Whether it is a kind of Muster, and not of Kubernetes.
+    pub(super) fn is_of_muster(&self) -> bool {
+        !self.group.is_empty()
+    }
+
     fn has_name(&self, word: &str) -> bool {
         let (name, group) = word.split_once('.').unwrap_or((word, &self.group));
         let group = group.strip_prefix(&format!("{}.", self.version)).unwrap_or(group);
@@ -158,7 +165,8 @@ impl ResourceType {
 /// A sentence with the known names.
 pub(super) fn named(word: &str) -> Result<Vec<&'static ResourceType>, String> {
     let lower = word.to_lowercase();
-    let is_named = |one: &&ResourceType| one.has_name(&lower) || (lower == CATEGORY && !one.group.is_empty());
+    let lower = if GATEWAY_WORDS.contains(&lower.as_str()) { "agentgateways" } else { &lower };
+    let is_named = |one: &&ResourceType| one.has_name(lower) || (lower == CATEGORY && one.is_of_muster());
     let found: Vec<_> = ALL.iter().filter(is_named).collect();
     if !found.is_empty() {
         return Ok(found);
@@ -190,6 +198,7 @@ mod tests {
         {
             assert_eq!(named(word).unwrap()[0].kind, "Agent", "{word}");
         }
+        assert_eq!(named("gateway").unwrap()[0].kind, "AgentGateway");
         assert_eq!(named("cm").unwrap()[0].kind, "ConfigMap");
         assert_eq!(named("secret").unwrap()[0].kind, "Secret");
         let kinds: Vec<_> = named("muster").unwrap().iter().map(|one| one.kind.as_str()).collect();

@@ -63,7 +63,7 @@ pub(super) async fn run(
     if targets.is_empty() {
         return match options.goal {
             WaitGoal::Deletion => Ok(()),
-            WaitGoal::Condition { .. } => {
+            WaitGoal::Condition { .. } | WaitGoal::Request(_) | WaitGoal::Suspension(_) => {
                 Err(CommandError::Failed(format!("no resources found in {} namespace", cluster.namespace)))
             }
         };

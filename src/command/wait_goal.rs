@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::observed::{condition, condition_text, generation, is_current};
+use super::request_goal::RequestGoal;
+
 /// What a wait waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WaitGoal {
@@ -12,6 +15,10 @@ pub(super) enum WaitGoal {
     Condition { kind: String, status: String },
     /// The object is gone.
     Deletion,
+    /// A one-shot request is handled.
+    Request(RequestGoal),
+    /// Muster has taken note that the object is suspended, or that it is not.
+    Suspension(bool),
 }
 
 impl FromStr for WaitGoal {
@@ -38,22 +45,11 @@ impl fmt::Display for WaitGoal {
         match self {
             Self::Condition { kind, status } => write!(f, "the condition {kind} to be {status}"),
             Self::Deletion => f.write_str("the deletion"),
+            Self::Request(goal) => goal.fmt(f),
+            Self::Suspension(true) => f.write_str("the suspension"),
+            Self::Suspension(false) => f.write_str("the end of the suspension"),
         }
     }
-}
-
-/// The condition of a type.
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-    let mut of_kind = conditions.filter(|one| one["type"].as_str().is_some_and(|t| t.eq_ignore_ascii_case(kind)));
-    of_kind.next()
-}
-
-/// Whether a condition is about the spec as it is now.
-fn is_current(object: &Value, condition: &Value) -> bool {
-    let generation = object["metadata"]["generation"].as_i64().unwrap_or_default();
-    let observed = condition["observedGeneration"].as_i64().or(object["status"]["observedGeneration"].as_i64());
-    observed.is_none_or(|observed| observed >= generation)
 }
 
 impl WaitGoal {
@@ -63,6 +59,18 @@ impl WaitGoal {
             Self::Condition { kind, status } => condition(object, kind)
                 .is_some_and(|one| one["status"].as_str() == Some(status.as_str()) && is_current(object, one)),
             Self::Deletion => false,
+            Self::Request(goal) => goal.is_met(object),
+            Self::Suspension(is_suspended) => is_suspension(object, *is_suspended),
+        }
+    }
+
+    /// What is said of an object that has what the wait waits for.
+    pub(super) fn outcome(&self, object: &Value) -> String {
+        match self {
+            Self::Condition { .. } | Self::Deletion => "condition met".to_owned(),
+            Self::Request(goal) => goal.outcome(object),
+            Self::Suspension(true) => "is suspended".to_owned(),
+            Self::Suspension(false) => "is not suspended".to_owned(),
         }
     }
 
@@ -71,16 +79,34 @@ impl WaitGoal {
         match self {
             Self::Condition { kind, .. } => condition_text(object, kind),
             Self::Deletion => deletion_text(object),
+            Self::Request(goal) => goal.progress(object),
+            Self::Suspension(_) => suspension_text(object),
         }
     }
 }
 
-fn condition_text(object: &Value, kind: &str) -> String {
-    let Some(found) = condition(object, kind) else { return format!("there is no condition {kind} yet") };
-    let word = |field: &str| found[field].as_str().unwrap_or_default();
-    let age = if is_current(object, found) { "" } else { ", for an earlier spec" };
-    let message = Some(word("message")).filter(|text| !text.is_empty()).map(|text| format!(": {text}"));
-    format!("{kind} is {}{age} ({}){}", word("status"), word("reason"), message.unwrap_or_default())
+/// The condition that says whether an object is suspended. A Board has none: its agents have it.
+fn suspension_condition(object: &Value) -> Option<&'static str> {
+    match object["kind"].as_str() {
+        Some("Agent") => Some("Paused"),
+        Some("AgentGateway") => Some("Suspended"),
+        _ => None,
+    }
+}
+
+fn is_suspension(object: &Value, is_suspended: bool) -> bool {
+    let wanted = if is_suspended { "True" } else { "False" };
+    match suspension_condition(object) {
+        Some(kind) => condition(object, kind).is_some_and(|one| one["status"] == wanted && is_current(object, one)),
+        None => object["status"]["observedGeneration"].as_i64() >= Some(generation(object)),
+    }
+}
+
+fn suspension_text(object: &Value) -> String {
+    match suspension_condition(object) {
+        Some(kind) => condition_text(object, kind),
+        None => "Muster has not seen the change yet".to_owned(),
+    }
 }
 
 fn deletion_text(object: &Value) -> String {
@@ -136,6 +162,26 @@ mod tests {
         assert!(goal.is_met(&bare));
         assert!(!goal.is_met(&json!({})));
         assert!("condition=Ready=False".parse::<WaitGoal>().unwrap().is_met(&agent("False", 2)));
+    }
+
+    #[test]
+    fn a_suspension_counts_once_the_current_spec_was_observed() {
+        let object = |kind: &str, condition: &str, status: &str, observed: i64| {
+            let one = json!({ "type": condition, "status": status, "observedGeneration": observed });
+            json!({ "kind": kind, "metadata": { "generation": 2 }, "status": { "observedGeneration": observed, "conditions": [one] } })
+        };
+        for (kind, condition) in [("Agent", "Paused"), ("AgentGateway", "Suspended")] {
+            assert!(WaitGoal::Suspension(true).is_met(&object(kind, condition, "True", 2)));
+            assert!(WaitGoal::Suspension(false).is_met(&object(kind, condition, "False", 2)));
+            assert!(!WaitGoal::Suspension(true).is_met(&object(kind, condition, "True", 1)));
+            assert!(!WaitGoal::Suspension(true).is_met(&object(kind, condition, "False", 2)));
+        }
+        let board = |observed| object("Board", "Ready", "True", observed);
+        assert!(WaitGoal::Suspension(true).is_met(&board(2)) && !WaitGoal::Suspension(true).is_met(&board(1)));
+        assert_eq!(
+            WaitGoal::Suspension(true).progress(&json!({ "kind": "Agent" })),
+            "there is no condition Paused yet"
+        );
     }
 
     #[test]

@@ -140,7 +140,8 @@ impl<'a> WaitProgress<'a> {
         // Another object of this name: the one that was there is gone.
         let is_another = first_uid != uid(object) && *self.wait.goal == WaitGoal::Deletion;
         if is_another || self.wait.goal.is_met(object) {
-            return self.meet(&key, streams);
+            let outcome = self.wait.goal.outcome(object);
+            return self.meet(&key, &outcome, streams);
         }
         let text = self.wait.goal.progress(object);
         if *last != text {
@@ -157,8 +158,8 @@ impl<'a> WaitProgress<'a> {
             return Ok(());
         }
         match self.wait.goal {
-            WaitGoal::Deletion => self.meet(object, streams),
-            WaitGoal::Condition { .. } => {
+            WaitGoal::Deletion => self.meet(object, "condition met", streams),
+            WaitGoal::Condition { .. } | WaitGoal::Request(_) | WaitGoal::Suspension(_) => {
                 self.pending.remove(object);
                 self.failed += 1;
                 let quoted = self.wait.targets[object.0].resource.quoted(&object.1);
@@ -170,9 +171,9 @@ impl<'a> WaitProgress<'a> {
         }
     }
 
-    fn meet(&mut self, object: &WaitedObject, streams: &mut Streams<'_>) -> Result<(), CommandError> {
+    fn meet(&mut self, object: &WaitedObject, outcome: &str, streams: &mut Streams<'_>) -> Result<(), CommandError> {
         self.pending.remove(object);
-        if self.wait.prints_met { streams.print(&format!("{} condition met\n", self.label(object))) } else { Ok(()) }
+        if self.wait.prints_met { streams.print(&format!("{} {outcome}\n", self.label(object))) } else { Ok(()) }
     }
 
     fn report_all(&self, streams: &mut Streams<'_>) {

@@ -12,6 +12,8 @@ mod apply;
 mod delete;
 mod describe;
 mod get;
+mod requests;
 mod rig;
+mod tree;
 mod wait;
 mod watch;

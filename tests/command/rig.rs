@@ -19,6 +19,7 @@ use tower::Service;
 /// Where the objects of a kind are.
 pub(crate) const AGENTS: &str = "/apis/muster.dev/v1alpha1/namespaces/fleet/agents";
 pub(crate) const BOARDS: &str = "/apis/muster.dev/v1alpha1/namespaces/fleet/boards";
+pub(crate) const GATEWAYS: &str = "/apis/muster.dev/v1alpha1/namespaces/fleet/agentgateways";
 pub(crate) const SECRETS: &str = "/api/v1/namespaces/fleet/secrets";
 
 /// How long an expected output may take, on the paused clock.
@@ -222,4 +223,11 @@ pub(crate) fn agent(name: &str) -> Value {
 pub(crate) fn board(name: &str) -> Value {
     json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "Board", "metadata": { "name": name },
         "spec": { "gatewayRef": { "name": "gw" } } })
+}
+
+/// A manifest of a gateway.
+pub(crate) fn gateway(name: &str) -> Value {
+    json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "AgentGateway", "metadata": { "name": name },
+        "spec": { "url": "ws://gateway:18789", "auth": { "tokenSecretRef": { "name": "gateway", "key": "token" } },
+            "workspaceRoot": "~/agents", "apiUrl": "http://muster:8080" } })
 }
