@@ -1,5 +1,5 @@
-//! The commands for people: `muster apply`, `get`, `describe`, `wait`, `delete`, `annotate`, the one-shot requests, `suspend`, `resume` and
-//! `tree`.
+//! The commands for people: `muster apply`, `get`, `describe`, `wait`, `delete`, `annotate`, the one-shot requests, `suspend`, `resume`,
+//! `tree` and `doctor`.
 //!
 //! They reach an API server by a kubeconfig and work with the rights of its user. Deciding parts are pure; a command does the I/O. Output
 //! goes to [`Streams`], so that tests can read it.
@@ -7,10 +7,12 @@
 mod age;
 mod annotate;
 mod apply;
+mod checks;
 mod columns;
 mod delete;
 mod describe;
 mod describe_text;
+mod doctor;
 mod files;
 mod fleet_options;
 mod get;
@@ -21,6 +23,7 @@ mod object_watch;
 mod observed;
 mod one_shot;
 mod print;
+mod remedies;
 mod request_goal;
 mod requests;
 mod resources;
@@ -72,6 +75,8 @@ pub enum ClusterCommand {
     Resume(fleet_options::FleetOptions),
     /// Show gateways with their boards and agents, each with its Ready condition.
     Tree(tree::TreeOptions),
+    /// Check an Agent, a Board or an AgentGateway and what it depends on, and say what to do.
+    Doctor(doctor::DoctorOptions),
 }
 
 /// Runs a command with the streams of the process.
@@ -113,6 +118,7 @@ fn connection(command: &ClusterCommand) -> &ConnectionOptions {
         ClusterCommand::Resume(options) => &options.connection,
         ClusterCommand::Suspend(options) => &options.fleet.connection,
         ClusterCommand::Tree(options) => &options.connection,
+        ClusterCommand::Doctor(options) => &options.connection,
     }
 }
 
@@ -128,6 +134,7 @@ fn check(command: &ClusterCommand) -> Result<(), String> {
         ClusterCommand::OneShot(request) => request.parts().1.targets().map(drop),
         ClusterCommand::Resume(options) => options.targets().map(drop),
         ClusterCommand::Suspend(options) => options.fleet.targets().map(drop),
+        ClusterCommand::Doctor(options) => options.targets().map(drop),
     }
 }
 
@@ -151,5 +158,6 @@ pub async fn run(command: &ClusterCommand, cluster: &Cluster, streams: &mut Stre
         ClusterCommand::Suspend(options) => suspend::suspend(options, &cluster, streams).await,
         ClusterCommand::Resume(options) => suspend::resume(options, &cluster, streams).await,
         ClusterCommand::Tree(options) => tree::run(options, &cluster, streams).await,
+        ClusterCommand::Doctor(options) => doctor::run(options, &cluster, streams).await,
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn gateway_of(object: &Value) -> Option<Key> {
 }
 
 /// The Board that an Agent names.
-fn board_of(agent: &Value) -> Option<Key> {
+pub(super) fn board_of(agent: &Value) -> Option<Key> {
     Some((namespace(agent).to_owned(), agent["spec"]["boardRef"]["name"].as_str()?.to_owned()))
 }
 

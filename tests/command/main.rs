@@ -11,6 +11,7 @@ mod annotate;
 mod apply;
 mod delete;
 mod describe;
+mod doctor;
 mod get;
 mod requests;
 mod rig;
