@@ -31,6 +31,8 @@ enum Command {
     /// Write the AgentGateways, Boards and Agents of a cluster as manifests that another cluster takes. Agents keep the ids of their
     /// agents. The command only reads.
     Export(Box<export::ExportOptions>),
+    /// Render the workspace files of agents from manifests, without a cluster, with placeholders for tokens and ids.
+    Render(command::RenderOptions),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
     /// Print a script with which a shell completes the commands and their options.
@@ -82,6 +84,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
             print!("{}", crds_yaml()?);
             Ok(())
         }
+        Command::Render(options) => Ok(command::render_main(&options)?),
         Command::Completion { shell } => Ok(std::io::stdout().write_all(&completion(shell, program.as_deref()))?),
         Command::Cluster(command) => match command::main(&command) {
             // Ends the process with the exit status of a wrong command line.

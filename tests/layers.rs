@@ -65,7 +65,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "standalone", may_name: &["http"], must_not_use: &["minijinja"] },
     Layer { name: "kubeconfig", may_name: &[], must_not_use: &["axum", "tokio"] },
     Layer { name: "export", may_name: &["api", "kubeconfig"], must_not_use: &["axum"] },
-    Layer { name: "command", may_name: &["api", "kubeconfig"], must_not_use: &["axum"] },
+    Layer { name: "command", may_name: &["api", "core", "kubeconfig"], must_not_use: &["axum"] },
     Layer {
         name: "app",
         may_name: &[

@@ -24,6 +24,7 @@ mod observed;
 mod one_shot;
 mod print;
 mod remedies;
+mod render;
 mod request_goal;
 mod requests;
 mod resources;
@@ -41,6 +42,7 @@ use std::io::{self, IsTerminal};
 
 use jiff::Timestamp;
 use kube::Client;
+pub use render::{RenderOptions, run as render};
 use requests::RequestError;
 use session::ConnectionOptions;
 pub use session::{Cluster, CommandError, Streams};
@@ -85,21 +87,33 @@ pub enum ClusterCommand {
 /// The command line is wrong, or the command failed.
 pub fn main(command: &ClusterCommand) -> Result<(), CommandError> {
     check(command).map_err(CommandError::Usage)?;
-    let failed = |error: io::Error| CommandError::Failed(error.to_string());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let outcome = runtime.block_on(async {
+    with_streams(async |streams| {
         let connection = connection(command);
         let config = kubeconfig::load(connection.kubeconfig.as_deref(), connection.context.as_deref()).await;
         let config = config.map_err(CommandError::Failed)?;
         let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).map_err(RequestError::from)?;
         let cluster = Cluster { client, namespace, now: Timestamp::now };
-        let (mut out, mut err, mut input) = (io::stdout().lock(), io::stderr().lock(), io::stdin());
-        let is_terminal = err.is_terminal();
-        let mut streams = Streams { out: &mut out, err: &mut err, input: &mut input, is_terminal };
-        run(command, &cluster, &mut streams).await
-    });
-    match outcome {
+        run(command, &cluster, streams).await
+    })
+}
+
+/// Renders the files of agents with the streams of the process.
+///
+/// # Errors
+/// A manifest or a template is wrong, or a file cannot be written.
+pub fn render_main(options: &RenderOptions) -> Result<(), CommandError> {
+    with_streams(async |streams| render(options, streams).await)
+}
+
+/// Runs something with a runtime and the streams of the process.
+fn with_streams(act: impl AsyncFnOnce(&mut Streams<'_>) -> Result<(), CommandError>) -> Result<(), CommandError> {
+    let failed = |error: io::Error| CommandError::Failed(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (mut out, mut err, mut input) = (io::stdout().lock(), io::stderr().lock(), io::stdin());
+    let is_terminal = err.is_terminal();
+    let mut streams = Streams { out: &mut out, err: &mut err, input: &mut input, is_terminal };
+    match runtime.block_on(act(&mut streams)) {
         // The reader has what it wanted.
         Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome,

@@ -25,7 +25,7 @@ pub(super) struct ConnectionOptions {
     pub(super) namespace: Option<String>,
 }
 
-fn namespace(text: &str) -> Result<String, &'static str> {
+pub(super) fn namespace(text: &str) -> Result<String, &'static str> {
     if is_namespace(text) { Ok(text.to_owned()) } else { Err("give the name of a namespace") }
 }
 

@@ -13,6 +13,7 @@ mod delete;
 mod describe;
 mod doctor;
 mod get;
+mod render;
 mod requests;
 mod rig;
 mod tree;

@@ -31,6 +31,7 @@ pub mod liveness;
 #[cfg(test)]
 pub(crate) mod memory_objects;
 pub mod observed;
+pub mod offline;
 pub mod passed_config;
 pub mod permissions;
 pub mod plan;

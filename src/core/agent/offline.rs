@@ -1,0 +1,135 @@
+//! The workspace files of an agent from manifests alone, without a cluster and without a gateway. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::api::ObjectMeta;
+use secrecy::SecretString;
+
+use super::admission::identity;
+use super::build::build;
+use super::desired::{Delivery, DesiredFile};
+use super::references::References;
+use super::resolved_names::ResolvedNames;
+use super::soul_files::RoleSoul;
+use super::templates::{ConfigMapContent, collect, origins};
+use super::token::secret::Token;
+use crate::api::agent::Agent;
+use crate::api::object_key::ObjectKey;
+use crate::api::{AgentGateway, Board, Reason};
+use crate::core::error::ReconcileError;
+use crate::core::gateway_ref::{address, api_url};
+use crate::core::names;
+use crate::core::requests::Requests;
+
+/// The uid of each object: only a cluster gives one.
+pub const PLACEHOLDER_UID: &str = "00000000-0000-0000-0000-000000000000";
+/// The token in the files.
+pub const PLACEHOLDER_TOKEN: &str = "TOKEN-OF-THE-AGENT";
+
+/// The objects of manifests.
+#[derive(Clone, Debug, Default)]
+pub struct OfflineObjects {
+    /// The AgentGateways.
+    pub gateways: BTreeMap<ObjectKey, AgentGateway>,
+    /// The Boards.
+    pub boards: BTreeMap<ObjectKey, Board>,
+    /// The Agents.
+    pub agents: BTreeMap<ObjectKey, Agent>,
+    /// The ConfigMaps.
+    pub config_maps: BTreeMap<ObjectKey, ConfigMapContent>,
+    /// The URL of Muster's HTTP API for gateways without `spec.apiUrl`.
+    pub api_url: Option<String>,
+}
+
+/// A rendered file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfflineFile {
+    /// Its name.
+    pub name: String,
+    /// Its text, with placeholders for the token and for what derives from uids.
+    pub text: String,
+}
+
+/// The files that Muster would write for an agent, on a gateway that accepts each file, without a soul from a directory.
+///
+/// # Errors
+/// Each names the invalid field, template, file or missing object.
+pub fn files(objects: &OfflineObjects, agent: &Agent) -> Result<Vec<OfflineFile>, Vec<ReconcileError>> {
+    let desired = references(objects, agent).and_then(|references| {
+        let agent = Agent { metadata: with_uid(&agent.metadata), ..agent.clone() };
+        build(&agent, &references, None)
+    });
+    let files = desired.map_err(|error| vec![error])?.files.unwrap_or_default();
+    let too_large: Vec<_> = files.iter().filter_map(too_large).collect();
+    if too_large.is_empty() { Ok(files.into_iter().filter_map(rendered).collect()) } else { Err(too_large) }
+}
+
+fn rendered(file: DesiredFile) -> Option<OfflineFile> {
+    match file.delivery {
+        Delivery::Write { content, .. } | Delivery::Held { content, .. } => {
+            Some(OfflineFile { name: file.name, text: content.expose().to_owned() })
+        }
+        Delivery::Folded { .. } | Delivery::TooLarge { .. } | Delivery::Unmanaged => None,
+    }
+}
+
+fn too_large(file: &DesiredFile) -> Option<ReconcileError> {
+    let Delivery::TooLarge { units, limit } = &file.delivery else { return None };
+    let message = format!(
+        "{} has {units} characters, and a gateway with its defaults accepts {}; shorten its template, or the files before it",
+        file.name, limit.units
+    );
+    Some(ReconcileError::permanent(Reason::FileTooLarge, message))
+}
+
+fn with_uid(metadata: &ObjectMeta) -> ObjectMeta {
+    ObjectMeta { uid: Some(PLACEHOLDER_UID.into()), ..metadata.clone() }
+}
+
+fn references(objects: &OfflineObjects, agent: &Agent) -> Result<References, ReconcileError> {
+    names::of_agent(agent)?;
+    let namespace = agent.metadata.namespace.clone().unwrap_or_default();
+    let board = board(objects, agent, &namespace)?;
+    let reference = board.as_ref().map(|board| &board.spec.gateway_ref).or(agent.spec.gateway_ref.as_ref());
+    let Some(reference) = reference else {
+        let message = "the Agent needs spec.boardRef, or spec.gatewayRef if it is a Main agent";
+        return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
+    };
+    let key = ObjectKey::new(reference.namespace.as_deref().unwrap_or(&namespace), &reference.name);
+    let gateway = objects.gateways.get(&key).ok_or_else(|| {
+        let message = format!("AgentGateway {key} is in none of the files; give the file that has it");
+        ReconcileError::permanent(Reason::GatewayNotFound, message)
+    })?;
+    let gateway = AgentGateway { metadata: with_uid(&gateway.metadata), ..gateway.clone() };
+    let agent = Agent { metadata: with_uid(&agent.metadata), ..agent.clone() };
+    let mut token = Token::missing();
+    token.value = Some(SecretString::from(PLACEHOLDER_TOKEN));
+    let identity =
+        identity(&agent, board.as_ref(), &gateway).of_namespace(&agent.metadata, Some(key.namespace.as_str()));
+    Ok(References {
+        templates: collect(&origins(&agent, board.as_ref(), Some(&gateway)), &objects.config_maps)?,
+        api_url: api_url(&gateway, objects.api_url.as_deref())?.to_owned(),
+        address: address(&gateway.spec.url),
+        names: ResolvedNames { identity, adopted: false, taken_up: false, claimed_for: None, is_claim: false },
+        board: board.map(Arc::new),
+        gateway: Arc::new(gateway),
+        gateway_key: key,
+        token,
+        requests: Requests::default(),
+        soul: RoleSoul::Off,
+        silence_counts_from: Timestamp::MIN,
+    })
+}
+
+fn board(objects: &OfflineObjects, agent: &Agent, namespace: &str) -> Result<Option<Board>, ReconcileError> {
+    let Some(reference) = &agent.spec.board_ref else { return Ok(None) };
+    let key = ObjectKey::new(namespace, &reference.name);
+    let board = objects.boards.get(&key).ok_or_else(|| {
+        let message =
+            format!("Board {key}, which spec.boardRef names, is in none of the files; give the file that has it");
+        ReconcileError::permanent(Reason::BoardNotFound, message)
+    })?;
+    Ok(Some(Board { metadata: with_uid(&board.metadata), ..board.clone() }))
+}
