@@ -1,5 +1,7 @@
 //! The checks of `muster doctor` on one object. Pure.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::object::{name, namespace};
@@ -85,6 +87,19 @@ pub(super) fn of_object(object: &Value) -> Vec<Check> {
     checks.extend(requests(object));
     checks.extend(soul(object));
     checks.extend(held_files(object));
+    without_repeats(checks)
+}
+
+/// The same advice stands once: conditions often have the cause of `Ready`.
+fn without_repeats(mut checks: Vec<Check>) -> Vec<Check> {
+    let mut known = BTreeSet::new();
+    for check in &mut checks {
+        let advice = (check.meaning.clone(), check.next_step.clone());
+        if !known.insert(advice) {
+            check.meaning.clear();
+            check.next_step.clear();
+        }
+    }
     checks
 }
 
@@ -105,7 +120,8 @@ fn of_condition(kind: &str, condition: ConditionType, object: &Value, found: &Va
         "False" if is_suspension => CheckResult::Good,
         "True" => CheckResult::Good,
         _ if PASSING.contains(&reason) => CheckResult::Pending,
-        _ if INTENDED.contains(&reason) || WARNINGS.contains(&name) => CheckResult::Notice,
+        _ if INTENDED.contains(&reason) => CheckResult::Notice,
+        "False" if WARNINGS.contains(&name) => CheckResult::Notice,
         "False" => CheckResult::Wrong,
         _ if condition == ConditionType::Ready => CheckResult::Wrong,
         _ => CheckResult::Pending,

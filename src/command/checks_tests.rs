@@ -23,6 +23,7 @@ fn each_condition_is_a_check_with_its_remedy() {
             ("Reachable", "True", "Connected"),
             ("Authenticated", "False", "BadCredentials"),
             ("Settled", "Unknown", "NotConnected"),
+            ("HeartbeatsShared", "Unknown", "NotConnected"),
             ("TransportSecure", "False", "GatewayUnencrypted"),
             ("Suspended", "False", "Running"),
             ("Stalled", "True", "BadCredentials"),
@@ -33,14 +34,16 @@ fn each_condition_is_a_check_with_its_remedy() {
         ("Reachable", CheckResult::Good),
         ("Authenticated", CheckResult::Wrong),
         ("Settled", CheckResult::Pending),
+        ("HeartbeatsShared", CheckResult::Pending),
         ("TransportSecure", CheckResult::Notice),
         ("Suspended", CheckResult::Good),
     ];
     assert_eq!(results(&gateway), expected.map(|(name, result)| (name.to_owned(), result)));
     let checks = of_object(&gateway);
-    assert_eq!(checks[2].found, "False (BadCredentials): The cause.");
-    assert_eq!(checks[2].meaning, "The gateway refuses the token or the password.");
-    assert_eq!(checks[2].next_step, "Correct the Secret that `spec.auth` names.");
+    assert_eq!(checks[0].found, "False (BadCredentials): The cause.");
+    assert_eq!(checks[0].meaning, "The gateway refuses the token or the password.");
+    assert_eq!(checks[0].next_step, "Correct the Secret that `spec.auth` names.");
+    assert_eq!((checks[2].meaning.as_str(), checks[2].next_step.as_str()), ("", ""), "the advice stands once");
     assert_eq!((checks[1].found.as_str(), checks[1].meaning.as_str()), ("True (Connected)", ""));
 }
 

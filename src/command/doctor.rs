@@ -62,6 +62,9 @@ pub(super) async fn run(
     if wrong + missing == 0 {
         return streams.print("\nNothing is wrong.\n");
     }
+    if wrong > 0 {
+        streams.print("\ndocs/troubleshooting.md has more about each reason.\n")?;
+    }
     conclude(wrong + missing, "check")
 }
 

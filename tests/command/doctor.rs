@@ -61,9 +61,10 @@ async fn a_fault_has_its_meaning_and_the_next_step_and_the_exit_status_one() {
     let ran = rig.run("doctor agent/one").await;
     assert_eq!((ran.status, ran.err.as_str()), (1, "muster: 3 checks failed\n"));
     let expected = "\
-  WRONG  Authenticated   False (BadCredentials): The cause.
+  WRONG  Ready           False (BadCredentials): The cause.
                          means: The gateway refuses the token or the password.
                          to do: Correct the Secret that `spec.auth` names.
+  WRONG  Authenticated   False (BadCredentials): The cause.
   WRONG  Secret gateway  it has no key token, which spec.auth.tokenSecretRef names
                          to do: Create the Secret or the key, or correct spec.auth.tokenSecretRef.
 ";
