@@ -63,7 +63,8 @@ fn row(kind: &str, columns: &[&str], cells: &[&str]) -> Remedy {
     Remedy {
         kind: kind.to_owned(),
         conditions: conditions.split(", ").filter(|one| !one.is_empty()).map(str::to_owned).collect(),
-        reason: cells[0].trim_matches('`').to_owned(),
+        // The anchor of the row comes before the word.
+        reason: cells[0].split('`').nth(1).unwrap_or(cells[0]).to_owned(),
         meaning: without_links(cell("Meaning")),
         next_step: without_links(cell("Next step")),
     }

@@ -1,5 +1,5 @@
 //! The health checks for Argo CD and Flux agree with kstatus on every state of the three kinds.
-#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may panic")]
 
 #[path = "../kstatus/states.rs"]
 mod states;

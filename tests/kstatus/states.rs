@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     Current,
+    #[expect(clippy::enum_variant_names, reason = "the word of kstatus")]
     InProgress,
     Failed,
     Terminating,
@@ -206,7 +207,7 @@ fn leaving() -> Vec<State> {
     let mut gateway = a_gateway(false);
     gateway.metadata.deletion_timestamp = Some(Time(now()));
     let mut agent = an_agent();
-    agent.metadata.deletion_timestamp = gateway.metadata.deletion_timestamp.clone();
+    agent.metadata.deletion_timestamp.clone_from(&gateway.metadata.deletion_timestamp);
     let blocked = ReconcileError::permanent(Reason::DeletionBlocked, "x");
     let old = AgentStatus::default();
     let bound = GatewayObservation::Deleting { bound: 2, connection: None };

@@ -130,7 +130,7 @@ pub(crate) fn too_large(desired: &Desired) -> Option<ReconcileError> {
     } else {
         format!(" with {} as sections, which this gateway takes as no files of their own", sections.join(", "))
     };
-    let raise = if limit.setting.contains("agents.") { ", or raise that setting" } else { "" };
+    let raise = if limit.setting.contains("bootstrap") { ", or raise that setting" } else { "" };
     let texts = match (sections.is_empty(), limit.is_rest) {
         (true, false) => "its template",
         (false, false) => "their templates",

@@ -49,6 +49,9 @@ fn unsettled_flaw(status: &AgentStatus) -> Option<(ConditionStatus, Reason, Stri
 
 fn working(observed: &ObservedHeartbeat) -> String {
     let so = "the gateway's heartbeat is set up as specified";
+    if observed.is_quiet {
+        return format!("{so}; none runs at the moment, outside its active hours (status.activeHours)");
+    }
     match HeartbeatHours::of(observed.hours.as_ref()) {
         HeartbeatHours::Unknown if observed.shows_outcomes => so.to_owned(),
         HeartbeatHours::Unknown => format!(

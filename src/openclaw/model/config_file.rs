@@ -144,24 +144,27 @@ impl ConfigFile {
                 Some(at(key, ObstacleEffect::Refused))
             }
             IncludeRule::SoleOwner(directives) => shared_owner(directives?),
-            IncludeRule::NoOwner(directives, has_system_agent) => {
-                self.refused_first(directives).filter(|_| !has_system_agent)
-            }
+            IncludeRule::NoOwner(directives, has_system_agent) => self.refused_first(directives, has_system_agent),
         }
     }
 
-    /// The directive through which the gateway would write when it gets its first entry (`docs/gateway-facts.md#config-layouts`).
-    fn refused_first(&self, directives: &[RawDirective]) -> Option<ConfigObstacle> {
-        let agents = self.agents.as_ref();
+    /// The directive through which the gateway would write when it gets its first entry, or beside which it writes no roster
+    /// (`docs/gateway-facts.md#config-layouts`).
+    fn refused_first(&self, directives: &[RawDirective], has_system_agent: bool) -> Option<ConfigObstacle> {
+        let own = self.agents.as_ref();
+        let has_roster = own.is_some_and(AgentsConfig::has_roster);
+        // A system agent of the included file does not help a roster in openclaw.json.
+        let has_own_system_agent = own.is_some_and(AgentsConfig::has_system_agent);
         let effect = |path: &[String]| match path {
-            [] if agents.is_none() => Some(ObstacleEffect::RefusedUnlessSole),
-            [agents_key, defaults] if agents_key == "agents" && defaults == "defaults" => {
-                Some(ObstacleEffect::RefusesFirst)
+            [] if has_roster => (!has_own_system_agent).then_some(ObstacleEffect::RefusedUnlessSole),
+            [] if own.is_none() => (!has_system_agent).then_some(ObstacleEffect::RefusedUnlessSole),
+            [agents, defaults] if agents == "agents" && defaults == "defaults" => {
+                (!has_roster && !has_system_agent).then_some(ObstacleEffect::RefusesFirst)
             }
             _ => None,
         };
         let obstacle = |directive: &RawDirective| Some(directive.obstacle(effect(directive.path.as_deref()?)?));
-        directives.iter().find_map(obstacle).filter(|_| !agents.is_some_and(AgentsConfig::has_roster))
+        directives.iter().find_map(obstacle)
     }
 }
 

@@ -125,8 +125,12 @@ fn a_directive_that_would_own_the_first_entry_is_an_obstacle_until_there_is_a_sy
     assert_eq!(obstacle(&of_defaults, &model, defaults), refused);
     let system = json!({ "agents": { "defaults": { "systemAgent": { "agentId": "main" } } } });
     assert_eq!((obstacle(&include, &system, root), obstacle(&of_defaults, &system, defaults)), (None, None));
+    let roster = json!({ "$include": "./real.json5", "agents": { "entries": { "desk": {} } } });
+    let included = Some((None, ObstacleEffect::RefusedUnlessSole));
+    assert_eq!((obstacle(&roster, &model, root), obstacle(&roster, &system, root)), (included.clone(), included));
+    let with_system = json!({ "$include": "./real.json5", "agents": { "entries": { "desk": {} }, "defaults": system["agents"]["defaults"] } });
     for (parsed, path) in [
-        (json!({ "$include": "./real.json5", "agents": { "entries": { "desk": {} } } }), root),
+        (with_system, root),
         (json!({ "agents": { "defaults": include, "entries": { "desk": {} } } }), defaults),
         (json!({ "models": include }), &["models"]),
     ] {
