@@ -27,7 +27,7 @@ fn root() -> &'static Path {
 }
 
 /// Folders with a kustomization, and the values with which the chart renders the same objects.
-const CASES: [&str; 7] = ["default", "egress", "namespaced", "priority-class", "single", "tls", "zones"];
+const CASES: [&str; 8] = ["default", "egress", "monitoring", "namespaced", "priority-class", "single", "tls", "zones"];
 
 fn case(name: &str) -> PathBuf {
     root().join("tests/charts/cases").join(name)

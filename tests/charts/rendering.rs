@@ -22,10 +22,11 @@ fn render(settings: &[&str]) -> String {
 }
 
 /// The kinds of the objects that only the kustomization of a case has: Helm makes the namespace by `--create-namespace`, the chart has the list
-/// of namespaces in the Deployment, and a `PriorityClass` exists before.
+/// of namespaces in the Deployment and no dashboard, and a `PriorityClass` exists before.
 fn only_kustomize(case: &str) -> Vec<&'static str> {
     match case {
         "namespaced" => vec!["ConfigMap", "Namespace"],
+        "monitoring" => vec!["ConfigMap", "ConfigMap", "Namespace"],
         "priority-class" => vec!["Namespace", "PriorityClass"],
         _ => vec!["Namespace"],
     }
