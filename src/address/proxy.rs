@@ -19,6 +19,12 @@ pub struct HttpsProxy {
 }
 
 impl HttpsProxy {
+    /// The host and the port of the proxy, for messages.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()
+    }
+
     /// The user and the password of the proxy, as `user:password`.
     #[must_use]
     pub fn credentials(&self) -> Option<&str> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use kube::Client;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::{self, Sender, UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 
 use super::api_meter::ApiMeter;
@@ -17,6 +17,7 @@ use super::leader_work::LeaderWork;
 use super::object_meter::counted;
 use super::tasks::Tasks;
 use crate::api::Agent;
+use crate::api::object_key::ObjectKey;
 use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::controllers::Context;
 use crate::controllers::agent::heartbeat_writer;
@@ -94,22 +95,7 @@ impl Operator {
     /// Spawns every task: the watches, the triggers, the controllers, which wait until this replica leads. They end after `shutdown`.
     #[must_use]
     pub fn start(surroundings: Surroundings, shutdown: &CancellationToken) -> Self {
-        let Surroundings {
-            client,
-            api_host,
-            authz,
-            clock,
-            namespaces,
-            leader,
-            dial,
-            souls,
-            served_api,
-            http_tokens,
-            run_id,
-        } = surroundings;
-        let standing = leader.standing.clone();
-        let dial = Arc::new(FencedDial { dial, standing: standing.clone() });
-        let change_feed = Arc::new(ChangeFeed::new(run_id, shutdown.clone()));
+        let namespaces = surroundings.namespaces;
         let (agents, agent_writers) = cache(&namespaces);
         let (boards, board_writers) = cache(&namespaces);
         let (gateways, gateway_writers) = cache(&namespaces);
@@ -119,30 +105,29 @@ impl Operator {
         let (changes, gateway_changes) = mpsc::unbounded_channel();
         let (deleted_gateways, deleted_rx) = mpsc::unbounded_channel();
         let (metrics, watches) = (Arc::new(Metrics::default()), WatchHealth::default());
-        let meter = ApiMeter { host: api_host.into(), metrics: Arc::clone(&metrics), watches: watches.clone() };
-        let client = meter.metered(client);
-        let store = KubeStore::new(client.clone(), caches.clone(), namespaces.clone(), clock);
+        let host = surroundings.api_host.into();
+        let meter = ApiMeter { host, metrics: Arc::clone(&metrics), watches: watches.clone() };
+        let client = meter.metered(surroundings.client);
+        let store = KubeStore::new(client.clone(), caches.clone(), namespaces.clone(), surroundings.clock);
         let triggers = Triggers { objects: store.clone(), queues: queues.clone() };
         let state = Arc::new(State::new(store));
+        let standing = surroundings.leader.standing.clone();
+        let dial = Arc::new(FencedDial { dial: surroundings.dial, standing: standing.clone() });
         let ctx = Arc::new(Context {
             state: Arc::clone(&state),
-            souls: SoulDirectories::new(souls, changes.clone()),
+            souls: SoulDirectories::new(surroundings.souls, changes.clone()),
             gateways: GatewayPool::new(dial, metrics.clone(), changes, state.inventories.clone()),
-            served_api,
+            served_api: surroundings.served_api,
         });
-        let tokens = Arc::new(TokenTable::default());
-        let probes = Arc::new(Probes::new(Arc::clone(&metrics), watches.clone()));
-        let api = AgentApi {
-            state: Arc::clone(&state),
-            tokens: Arc::clone(&tokens),
-            limits: RateLimits::default(),
-            due,
-            probes: Arc::clone(&probes),
+        let served = Served {
+            change_feed: Arc::new(ChangeFeed::new(surroundings.run_id, shutdown.clone())),
+            tokens: Arc::default(),
+            probes: Arc::new(Probes::new(Arc::clone(&metrics), watches.clone())),
         };
-        let people = PeopleApi::new(state, authz, Arc::clone(&change_feed), Arc::clone(&probes));
-        let router = router::router(Arc::new(api), Arc::new(people), leader, http_tokens);
+        let router = served.router(state, due, surroundings.authz, surroundings.leader, surroundings.http_tokens);
 
         let mut tasks = Tasks::new(shutdown.clone());
+        let Served { change_feed, tokens, probes } = served;
         let on_agent = on_agent(Arc::clone(&ctx), tokens, change_feed);
         // The receiver is open until the operator stops.
         let on_deleted = move |gateway| drop(deleted_gateways.send(gateway));
@@ -172,6 +157,35 @@ impl Operator {
         let work = LeaderWork::new(shutdown);
         tasks.past_shutdown(work.run(standing, controllers));
         Self { ctx, router, probes, work, tasks }
+    }
+}
+
+/// What the routes read, and the watches and controllers keep.
+struct Served {
+    change_feed: Arc<ChangeFeed>,
+    tokens: Arc<TokenTable>,
+    probes: Arc<Probes>,
+}
+
+impl Served {
+    /// The APIs and the page.
+    fn router(
+        &self,
+        state: Arc<State>,
+        due: Sender<ObjectKey>,
+        authz: KubeAccess,
+        leader: WayToLeader,
+        http_tokens: HttpTokens,
+    ) -> Router {
+        let api = AgentApi {
+            state: Arc::clone(&state),
+            tokens: Arc::clone(&self.tokens),
+            limits: RateLimits::default(),
+            due,
+            probes: Arc::clone(&self.probes),
+        };
+        let people = PeopleApi::new(state, authz, Arc::clone(&self.change_feed), Arc::clone(&self.probes));
+        router::router(Arc::new(api), Arc::new(people), leader, http_tokens)
     }
 }
 

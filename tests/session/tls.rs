@@ -165,6 +165,15 @@ async fn a_refusal_of_the_proxy_is_the_cause() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_does_not_answer_is_named_without_its_credentials() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let proxy = format!("http://muster:secret@{closed}");
+    let refusal = dial_through(&proxy, "wss://gateway.test", &[], &Trust::Unchecked).await.unwrap_err();
+    assert!(refusal.starts_with(&format!("no connection to the proxy {closed}: ")), "{refusal}");
+    assert!(!refusal.contains("secret"), "{refusal}");
+}
+
+#[tokio::test]
 async fn an_address_that_the_rules_forbid_is_not_asked_of_the_proxy() {
     let ours = server("gateway.test").await;
     let (proxy, heads) = proxy(&ours, "200 OK").await;

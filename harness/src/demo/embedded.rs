@@ -164,7 +164,7 @@ fn print_hints(muster: &KubeCommand, binary: &Path, gateway: &OpenClaw, operator
     println!("  export PATH={}:$PATH KUBECONFIG={}", folder.display(), muster.kubeconfig().display());
     println!("  muster get agents -n {NAMESPACE} -o wide");
     println!("  muster describe agent {agent} -n {NAMESPACE}");
-    println!("  muster annotate agent {agent} -n {NAMESPACE} muster.dev/rotate-requested-at=\"$(date -u +%FT%TZ)\"");
+    println!("  muster rotate agent {agent} -n {NAMESPACE} --wait");
     println!("  ls {}/workspaces", gateway.home().display());
     println!("  the fleet in a browser: {}, with the token in {}/token\n", operator.api_url(), directory.display());
 }

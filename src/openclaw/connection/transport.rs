@@ -127,6 +127,7 @@ impl Dial for Network {
             self.check_path(url)?;
             let proxy = self.rules.as_ref().and_then(|rules| rules.proxies.of(url));
             let shows_causes = self.rules.as_ref().is_none_or(|rules| rules.shows_causes);
+            let through = proxy.map(|proxy| format!(" through the proxy {}", proxy.place())).unwrap_or_default();
             let (route, shows_cause) = if let Some(proxy) = proxy {
                 (Route::Through(proxy), self.checked_for_proxy(url).await?)
             } else {
@@ -135,7 +136,7 @@ impl Dial for Network {
             };
             let shows_cause = shows_cause || shows_causes;
             let connected = tokio::time::timeout(DIAL_TIMEOUT, self.connect(route, url, trust)).await;
-            let connected = connected.unwrap_or_else(|_| Err(timed_out()));
+            let connected = connected.unwrap_or_else(|_| Err(timed_out(&through)));
             let stream = connected.map_err(|error| DialError::Failed { error, shows_cause })?;
             Ok(DialedStream { stream, shows_cause })
         })
@@ -166,7 +167,7 @@ impl Network {
         let shows_cause = self.rules.as_ref().is_none_or(|rules| rules.shows_causes);
         let hidden = |error| DialError::Failed { error, shows_cause };
         let resolved = tokio::time::timeout(DIAL_TIMEOUT, addresses_of(&*self.resolver, url)).await;
-        let resolved = resolved.map_err(|_| hidden(timed_out()))?;
+        let resolved = resolved.map_err(|_| hidden(timed_out("")))?;
         let found = resolved.map_err(|error| hidden(io::Error::other(error)))?;
         let Some(rules) = &self.rules else { return Ok((found, true)) };
         let is_none = found.is_empty();
@@ -205,8 +206,12 @@ impl Network {
         let tcp = match route {
             Route::Direct(addresses) => self.resolver.connect(&addresses).await?,
             Route::Through(proxy) => {
-                let addresses = addresses_of(&*self.resolver, &proxy.url).await.map_err(io::Error::other)?;
-                tunnel::open(self.resolver.connect(&addresses).await?, proxy, url).await?
+                let refused = |error: io::Error| {
+                    io::Error::new(error.kind(), format!("no connection to the proxy {}: {error}", proxy.place()))
+                };
+                let addresses = addresses_of(&*self.resolver, &proxy.url).await.map_err(io::Error::other);
+                let addresses = addresses.map_err(refused)?;
+                tunnel::open(self.resolver.connect(&addresses).await.map_err(refused)?, proxy, url).await?
             }
         };
         tcp.set_nodelay(true)?;
@@ -224,6 +229,6 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what.to_owned())
 }
 
-fn timed_out() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", DIAL_TIMEOUT.as_secs()))
+fn timed_out(through: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no connection{through} within {} s", DIAL_TIMEOUT.as_secs()))
 }
