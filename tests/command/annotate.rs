@@ -29,12 +29,8 @@ async fn annotations_are_set_changed_and_removed() {
 async fn options_may_stand_between_the_objects_and_the_annotations() {
     let rig = Rig::new().await;
     rig.agents(&["one"]).await;
-    let demo = include_str!("../../harness/src/demo/embedded.rs");
-    let printed = demo.lines().find_map(|line| line.trim().strip_prefix("println!(\"  muster annotate ")).unwrap();
-    let printed = printed.trim_end_matches("\");").replace("{agent}", "one").replace("{NAMESPACE}", "fleet");
-    let printed = printed.replace("\\\"$(date -u +%FT%TZ)\\\"", "2026-03-01T10:00:00Z");
     for line in [
-        printed.as_str(),
+        "agent one -n fleet muster.dev/rotate-requested-at=2026-03-01T10:00:00Z",
         "-n fleet agent one a=b",
         "agent one -n fleet a=b",
         "agent/one -n fleet a=b",

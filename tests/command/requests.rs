@@ -18,6 +18,20 @@ async fn record(rig: &Rig, name: &str, kind: &str, requested_at: &str) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_command_that_the_demo_prints_makes_a_request() {
+    let rig = Rig::new().await;
+    rig.agents(&["one"]).await;
+    let demo = include_str!("../../harness/src/demo/embedded.rs");
+    let printed = demo.lines().find_map(|line| line.trim().strip_prefix("println!(\"  muster rotate ")).unwrap();
+    let printed = printed.trim_end_matches("\");").replace("{agent}", "one").replace("{NAMESPACE}", "fleet");
+    // No operator answers.
+    let line = format!("rotate {printed} --timeout=1s");
+    let ran = rig.run(&line).await;
+    assert_eq!((ran.status, ran.out.as_str()), (1, "agent.muster.dev/one rotate requested\n"), "{ran:?}");
+    assert!(printed.ends_with("--wait") && ran.err.contains("rotate is not handled"), "{ran:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_request_sets_its_annotation_on_each_kind() {
     let rig = fleet().await;
     for verb in ["sync", "overwrite", "rotate", "bootstrap", "reset-session", "wake"] {
