@@ -15,6 +15,8 @@ use super::model::{CallError, Deleted, Inventory, WriteRefusal};
 /// The timeout of a deletion. A deletion takes 3 to 6 s with 20 agents that have sessions, and the gateway serialises
 /// concurrent deletions (2026.9.6, `docs/gateway-facts.md#deletion`).
 const DELETE_TIMEOUT: Duration = Duration::from_secs(90);
+/// The waits before the config is read again after a deletion, until it shows the deletion.
+const CONFIRM_WAITS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 impl GatewayClient {
     /// Creates an agent with its id as the name. An existing agent is a success.
@@ -103,7 +105,7 @@ impl GatewayLink {
         let result = self.call("agents.delete", params, DELETE_TIMEOUT).await;
         let resynced = self.resync().await;
         match result {
-            Ok(_) if self.is_configured(agent_id) => Err(CallError::Unsettled(format!(
+            Ok(_) if !self.loses(agent_id).await => Err(CallError::Unsettled(format!(
                 "the gateway deleted agent {agent_id}, and its config still has the agent"
             ))),
             // An `ok` means that the agent is deleted. The reader of the answer logs an unreadable part.
@@ -122,6 +124,19 @@ impl GatewayLink {
         let result = change.send(&self.requester, &inventory).await;
         self.resync().await;
         result.map(drop)
+    }
+
+    /// Whether the config has no entry with this id any more. A busy gateway shows its former config for a moment, and a repeated deletion
+    /// would no longer say what the gateway left.
+    async fn loses(&self, agent_id: &str) -> bool {
+        for wait in CONFIRM_WAITS {
+            if !self.is_configured(agent_id) {
+                return true;
+            }
+            tokio::time::sleep(wait).await;
+            self.resync().await;
+        }
+        !self.is_configured(agent_id)
     }
 
     /// Whether the last read of the config has an entry with this id.

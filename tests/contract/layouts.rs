@@ -10,7 +10,7 @@ use muster_simulator::{ConfigLayout, Simulator};
 use serde_json::{Value, json};
 
 use crate::run::Run;
-use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
+use crate::subject::{STEP_TIMEOUT, Subject, new_entry, repeated};
 use crate::{NEWEST, SIMULATED, Test};
 
 /// How long a change of a file is waited for before the config is read again.
@@ -137,8 +137,13 @@ async fn check_layouts(gateway: &Subject) -> Result<(), Failure> {
             None => {
                 let written = new_entry();
                 gateway.register(std::slice::from_ref(&written)).await?;
-                let refused = gateway.client.agent_delete(&written.id, true).await.unwrap_err();
-                assert!(refused.message().contains("flatten $include-owned config"), "{refused}");
+                // A busy gateway refuses a deletion for other reasons too.
+                let refused =
+                    repeated(STEP_TIMEOUT, async || match gateway.client.agent_delete(&written.id, true).await {
+                        Err(error) if error.message().contains("flatten $include-owned config") => Ok(error),
+                        other => other.map(|deleted| panic!("{deleted:?}")),
+                    });
+                let refused = refused.await?;
                 assert!(refused.is_transient(), "{refused}");
             }
         }
