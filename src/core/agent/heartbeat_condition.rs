@@ -33,7 +33,7 @@ fn without_heartbeat(desired: &Desired) -> &'static str {
     if desired.paused.is_some() {
         "the agent is suspended and has no heartbeat; spec.suspend of the Agent or of its Board ends that"
     } else if desired.entry.heartbeat.every.is_none() {
-        "the adopted agent keeps the heartbeat of its config entry, and Muster does not watch for its silence; set spec.heartbeat.interval to have Muster set up a heartbeat"
+        "the adopted agent keeps the heartbeat of its config entry, if it has one, and Muster does not watch for its silence; set spec.heartbeat.interval to have Muster set up a heartbeat"
     } else {
         "the agent has no heartbeat, because heartbeat.enabled is false in the spec of the Agent or of its AgentGateway, so Muster does not watch for its silence; set it to true for a heartbeat"
     }
