@@ -67,49 +67,75 @@ fn push(node: TreeNode, start: &str, indent: &str, rows: &mut Vec<Vec<String>>) 
     }
 }
 
+/// The objects by what they refer to, in the order of their keys.
+#[derive(Default)]
+struct Placement<'a> {
+    boards: BTreeMap<Key, BTreeMap<Key, &'a Value>>,
+    on_boards: BTreeMap<Key, BTreeMap<Key, &'a Value>>,
+    on_gateways: BTreeMap<Key, BTreeMap<Key, &'a Value>>,
+    /// The Agents that refer to nothing.
+    loose: BTreeMap<Key, &'a Value>,
+}
+
+impl<'a> Placement<'a> {
+    fn of(fleet: &'a FleetObjects) -> Self {
+        let mut placement = Self::default();
+        for board in &fleet.boards {
+            if let Some(gateway) = gateway_of(board) {
+                placement.boards.entry(gateway).or_default().insert(key(board), board);
+            }
+        }
+        for agent in &fleet.agents {
+            let place = if let Some(board) = board_of(agent) {
+                placement.on_boards.entry(board).or_default()
+            } else if let Some(gateway) = gateway_of(agent) {
+                placement.on_gateways.entry(gateway).or_default()
+            } else {
+                &mut placement.loose
+            };
+            place.insert(key(agent), agent);
+        }
+        placement
+    }
+
+    fn below_gateway(&self, gateway: &Key, now: Timestamp) -> Vec<TreeNode> {
+        let boards = self.boards.get(gateway).into_iter().flatten();
+        let boards =
+            boards.map(|(key, board)| TreeNode { below: self.agents_of(key, now), ..node(board, "Board", now) });
+        let agents = self.on_gateways.get(gateway).into_iter().flatten();
+        boards.chain(agents.map(|(_, agent)| node(agent, "Agent", now))).collect()
+    }
+
+    fn agents_of(&self, board: &Key, now: Timestamp) -> Vec<TreeNode> {
+        let agents = self.on_boards.get(board).into_iter().flatten();
+        agents.map(|(_, agent)| node(agent, "Agent", now)).collect()
+    }
+}
+
 fn roots(fleet: &FleetObjects, only: Option<&str>, now: Timestamp) -> Vec<TreeNode> {
+    let placement = Placement::of(fleet);
     let is_wanted = |key: &Key| only.is_none_or(|name| name == key.1);
     let known: BTreeMap<_, _> = fleet.gateways.iter().map(|gateway| (key(gateway), gateway)).collect();
     let absent = fleet.absent.iter().filter(|(key, _)| !known.contains_key(*key));
     let mut roots = Vec::new();
     for (key, gateway) in known.iter().filter(|(key, _)| is_wanted(key)) {
-        roots.push(TreeNode { below: below_gateway(fleet, key, now), ..node(gateway, "AgentGateway", now) });
+        roots.push(TreeNode { below: placement.below_gateway(key, now), ..node(gateway, "AgentGateway", now) });
     }
     for (key, cause) in absent.filter(|(key, _)| is_wanted(key)) {
-        roots.push(missing("AgentGateway", key, cause, below_gateway(fleet, key, now)));
+        roots.push(missing("AgentGateway", key, cause, placement.below_gateway(key, now)));
     }
     if only.is_some() {
         return roots;
     }
     let boards: BTreeSet<_> = fleet.boards.iter().map(key).collect();
-    let named: BTreeSet<_> = fleet.agents.iter().filter_map(board_of).collect();
-    for board in named.difference(&boards) {
-        roots.push(missing("Board", board, "does not exist", agents_of(fleet, board, now)));
+    for board in placement.on_boards.keys().filter(|board| !boards.contains(*board)) {
+        roots.push(missing("Board", board, "does not exist", placement.agents_of(board, now)));
     }
-    let is_loose = |agent: &&Value| board_of(agent).is_none() && gateway_of(agent).is_none();
-    roots.extend(sorted(fleet.agents.iter().filter(is_loose)).map(|agent| {
+    roots.extend(placement.loose.values().map(|agent| {
         let node = node(agent, "Agent", now);
         TreeNode { label: format!("{} (names neither a board nor a gateway)", node.label), ..node }
     }));
     roots
-}
-
-/// The boards of a gateway with their agents, and then the agents without a board.
-fn below_gateway(fleet: &FleetObjects, gateway: &Key, now: Timestamp) -> Vec<TreeNode> {
-    let is_of = |object: &&Value| gateway_of(object).as_ref() == Some(gateway);
-    let boards = sorted(fleet.boards.iter().filter(is_of))
-        .map(|board| TreeNode { below: agents_of(fleet, &key(board), now), ..node(board, "Board", now) });
-    let agents = fleet.agents.iter().filter(|agent| board_of(agent).is_none() && is_of(agent));
-    boards.chain(sorted(agents).map(|agent| node(agent, "Agent", now))).collect()
-}
-
-fn agents_of(fleet: &FleetObjects, board: &Key, now: Timestamp) -> Vec<TreeNode> {
-    let agents = fleet.agents.iter().filter(|agent| board_of(agent).as_ref() == Some(board));
-    sorted(agents).map(|agent| node(agent, "Agent", now)).collect()
-}
-
-fn sorted<'a>(objects: impl Iterator<Item = &'a Value>) -> impl Iterator<Item = &'a Value> {
-    objects.map(|object| (key(object), object)).collect::<BTreeMap<_, _>>().into_values()
 }
 
 fn node(object: &Value, kind: &str, now: Timestamp) -> TreeNode {

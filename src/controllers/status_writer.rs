@@ -50,7 +50,7 @@ impl<K: Debug> Written<K> {
 /// Writes the status of an Agent, with the answer to a requested reconcile.
 pub(crate) async fn write_agent(ctx: &Context, agent: &Agent, new: &AgentStatus) -> Written<Agent> {
     let (store, old) = (&ctx.state.store, agent.status.clone().unwrap_or_default());
-    let handled = handled_reconcile(&agent.metadata).or_else(|| old.last_handled_reconcile_at.clone());
+    let handled = handled_reconcile(&agent.metadata, old.last_handled_reconcile_at.as_ref());
     let new = Box::new(AgentStatus { last_handled_reconcile_at: handled, ..new.clone() });
     if old == *new {
         return Written::Unchanged;
@@ -64,10 +64,10 @@ pub(crate) async fn write_agent(ctx: &Context, agent: &Agent, new: &AgentStatus)
 
 /// Writes the status of a Board, and publishes the event of its change.
 pub(crate) async fn write_board(ctx: &Context, board: &Board, new: &BoardStatus) -> Written<Board> {
-    let (store, old) = (&ctx.state.store, board.status.clone().unwrap_or_default());
     if board.status.as_ref() == Some(new) {
         return Written::Unchanged;
     }
+    let (store, old) = (&ctx.state.store, board.status.clone().unwrap_or_default());
     let written = Written::of("Board", &board.metadata, store.replace_board_status(board, new).await);
     if let (Written::Now(_), Some(event)) = (&written, board::events::of_change(&old, new)) {
         store.publish(EventTarget::Board(board), &event).await;

@@ -76,11 +76,12 @@ impl RequestTimes {
 /// The longest value of the annotation `muster.dev/reconcile-requested-at` that a status repeats, in characters.
 const MAX_RECONCILE_REQUEST: usize = 253;
 
-/// The value by which a status answers the annotation `muster.dev/reconcile-requested-at`, which may be any text.
+/// The value by which a status answers the annotation `muster.dev/reconcile-requested-at`, which may be any text. Without the annotation, the
+/// answer `before` stays.
 #[must_use]
-pub fn handled_reconcile(meta: &ObjectMeta) -> Option<String> {
-    let value = meta.annotations.as_ref()?.get(keys::RECONCILE_REQUESTED_AT)?;
-    Some(value.chars().take(MAX_RECONCILE_REQUEST).collect())
+pub fn handled_reconcile(meta: &ObjectMeta, before: Option<&String>) -> Option<String> {
+    let requested = meta.annotations.as_ref().and_then(|all| all.get(keys::RECONCILE_REQUESTED_AT));
+    requested.map(|value| value.chars().take(MAX_RECONCILE_REQUEST).collect()).or_else(|| before.cloned())
 }
 
 /// The requests to one agent.

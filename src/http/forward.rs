@@ -47,7 +47,7 @@ pub type HttpRequest = axum::http::Request<Bytes>;
 /// The way to the replica that leads.
 #[derive(Clone)]
 pub struct WayToLeader {
-    /// Who leads.
+    /// The replica that leads.
     pub standing: Standing,
     /// Sends requests to other replicas.
     pub transport: Arc<dyn PeerTransport>,

@@ -15,7 +15,7 @@ pub struct Peer {
     pub fingerprint: String,
 }
 
-/// Who works.
+/// The replica that leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leader {
     /// Nobody, as far as this replica knows.
@@ -34,11 +34,11 @@ struct State {
     until: Option<Instant>,
 }
 
-/// Who works, as the parts of the operator see it.
+/// The replica that leads, as the parts of the operator see it.
 #[derive(Clone, Debug)]
 pub struct Standing(watch::Receiver<State>);
 
-/// Who works, as the election says it.
+/// The replica that leads, as the election reports it.
 #[derive(Debug)]
 pub(super) struct StandingWriter(watch::Sender<State>);
 
@@ -55,7 +55,7 @@ impl Standing {
         Self(watch::channel(State { leader: Leader::This, until: None }).1)
     }
 
-    /// Who works.
+    /// The replica that leads.
     #[must_use]
     pub fn leader(&self) -> Leader {
         self.0.borrow().leader.clone()

@@ -34,7 +34,7 @@ pub fn status(
     let requests = RequestTimes::read(board.metadata.annotations.as_ref(), now);
     let mut new = BoardStatus {
         observed_generation: generation,
-        last_handled_reconcile_at: handled_reconcile(&board.metadata).or_else(|| old.last_handled_reconcile_at.clone()),
+        last_handled_reconcile_at: handled_reconcile(&board.metadata, old.last_handled_reconcile_at.as_ref()),
         lead: lead.map(name),
         lead_agent_id: lead
             .and_then(|lead| parent_derived_id(lead, board.metadata.uid.as_deref()))

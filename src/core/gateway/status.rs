@@ -67,8 +67,7 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
     let main = facts.bound.iter().find(|agent| agent.spec.role == Role::Main);
     let mut new = AgentGatewayStatus {
         observed_generation: generation,
-        last_handled_reconcile_at: handled_reconcile(&gateway.metadata)
-            .or_else(|| old.last_handled_reconcile_at.clone()),
+        last_handled_reconcile_at: handled_reconcile(&gateway.metadata, old.last_handled_reconcile_at.as_ref()),
         agents: Some(facts.census.counts),
         unmanaged: facts.census.unmanaged,
         main_agent_id: main

@@ -30,7 +30,7 @@ pub struct ConfigWrites {
     pub budget_until: Option<Instant>,
     /// The cause of the last failed config write, while the write is retried.
     pub failed: Option<WriteRefusal>,
-    /// When the latest config writes were sent, those of the last minute included.
+    /// The times of the latest config writes, at least of the last minute.
     pub sent: Arc<VecDeque<Instant>>,
 }
 
