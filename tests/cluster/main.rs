@@ -29,6 +29,7 @@ mod namespaces;
 mod old_versions;
 mod outages;
 mod people;
+mod pipeline;
 mod policy;
 mod protection;
 mod remote;
@@ -161,6 +162,7 @@ fn main() {
         backups::a_namespace_ends_although_the_gateway_of_another_namespace_is_gone,
         deletion::a_gateway_without_its_finalizer_blocks_no_namespace_deletion,
         deletion::an_agent_with_a_name_refused_today_can_still_be_deleted,
+        pipeline::a_pipeline_applies_changes_suspends_and_prunes_a_fleet,
         export::exported_manifests_bring_every_object_back,
         export::what_cannot_be_read_is_named_and_the_exit_status_is_not_0,
         commands::the_commands_work_as_kubectl_does,
