@@ -1,7 +1,6 @@
 # The two that matter: `make demo` and `make test`. Each does all of its own set-up.
 SHELL := /bin/bash
 CARGO := cargo
-MUSL := $(shell uname -m)-unknown-linux-musl
 
 .PHONY: help demo demo-cluster test check test-long fuzz bench parts crds charts image clean
 
@@ -39,10 +38,8 @@ charts: ## Write the parts of the charts that follow from other files, and deplo
 	@scripts/charts
 	@scripts/install-yaml
 
-image: ## Build the static binary of the container image
-	@command -v musl-gcc >/dev/null || { echo "missing: musl-gcc (install musl-tools and run this again)" >&2; exit 1; }
-	rustup target add $(MUSL)
-	$(CARGO) build --release --locked --target $(MUSL) --bin muster
+image: ## Build the static binary of the container image, and check its size
+	@scripts/image
 
 clean: ## Remove what was built in this checkout (the real parts stay cached)
 	$(CARGO) clean --target-dir target

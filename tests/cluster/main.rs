@@ -124,6 +124,7 @@ fn main() {
         canary::planted_secrets_are_found,
         manifests::a_refused_manifest_names_the_field_and_the_cause,
         manifests::every_resource_explains_its_fields,
+        manifests::objects_are_selected_by_fields_of_their_spec,
         manifests::the_shipped_account_has_exactly_the_needed_permissions,
         manifests::the_shipped_examples_are_valid,
         manifests::the_shipped_components_are_valid,

@@ -186,6 +186,25 @@ pub(crate) async fn the_shipped_account_has_exactly_the_needed_permissions(stack
     Ok(())
 }
 
+/// Kubernetes has this by default from 1.31 on.
+pub(crate) async fn objects_are_selected_by_fields_of_their_spec(stack: &mut Stack) -> Result<(), Failure> {
+    let fleet = stack.namespace("selected").await?;
+    let main = manifest("Agent", "m", json!({ "role": "Main", "gatewayRef": { "name": "absent" } }));
+    fleet.apply(&[gateway(json!({ "suspend": true })), board(json!({})), worker(json!({})), main]).await?;
+    for (kind, selector, expected) in [
+        ("agents", "spec.boardRef.name=ops", "agent.muster.dev/a"),
+        ("agents", "spec.boardRef.name=web", ""),
+        ("agents", "spec.gatewayRef.name=absent", "agent.muster.dev/m"),
+        ("agents", "spec.role=Main", "agent.muster.dev/m"),
+        ("boards", "spec.gatewayRef.name=gw", "board.muster.dev/b"),
+        ("agentgateways", "spec.url=ws://gw:18789", "agentgateway.muster.dev/g"),
+    ] {
+        let selected = fleet.run(&["get", kind, "--field-selector", selector, "-o", "name"]).await?;
+        assert_eq!(selected.trim(), expected, "{selector}");
+    }
+    fleet.delete().await
+}
+
 pub(crate) async fn the_shipped_examples_are_valid(stack: &mut Stack) -> Result<(), Failure> {
     let kubectl = &stack.cluster.kubectl;
     kubectl.run(&["apply", "-f", "deploy/examples/namespace.yaml"]).await?;
