@@ -13,6 +13,7 @@ pub use super::agent_status::{
     WakeStatus,
 };
 pub use super::deletion_policy::DeletionPolicy;
+pub use super::management_policy::{AdoptionPolicy, ManagementPolicy};
 use super::names::OBJECT_PATTERN;
 use super::profile::IdentityProfile;
 use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, TemplatesRef, on};
@@ -32,6 +33,7 @@ use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
     category = "muster",
     doc = "An AI agent on an OpenClaw gateway: Muster registers it, writes its workspace files, issues its token, wakes it and removes it again.",
     validation = Rule::new("oldSelf.hasValue() || self.metadata.name.size() <= 236").message("the name may have at most 236 characters, so that those of its Secret and of its events fit").optional_old_self(true),
+    validation = Rule::new("oldSelf.hasValue() || self.spec.managementPolicy != 'Observe' || (has(self.spec.agentId) && self.spec.role == 'Worker')").message("managementPolicy Observe needs agentId, the gateway's id of the agent that is to be observed, and the role Worker").optional_old_self(true),
     selectable = ".spec.boardRef.name",
     selectable = ".spec.gatewayRef.name",
     selectable = ".spec.role",
@@ -119,6 +121,13 @@ pub struct AgentSpec {
     /// with policy `Once` counts as written. The workspace stays when the Agent is deleted. Default: Never.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
+    /// Whether Muster manages the agent. `Manage`: Muster sets it up, maintains it and removes it. `Observe`: somebody else keeps
+    /// the agent. Muster shows it in the status and on the fleet page, writes nothing to the gateway and makes no token Secret;
+    /// the deletion of this object leaves the agent as it is. A new Agent with `Observe` needs `agentId` and the role Worker.
+    /// Fields about settings, files, tokens and wakes have no effect meanwhile. A change to `Manage` adopts the agent and needs
+    /// `adoptionPolicy: IfExists`, unless Muster managed it before. Default: Manage.
+    #[serde(default)]
+    pub management_policy: ManagementPolicy,
     /// The agent's model, as `provider/model`. Default: the gateway's default model with its fallbacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
@@ -182,17 +191,6 @@ pub struct AgentSpec {
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub suspend_reason: Option<String>,
-}
-
-/// Whether Muster adopts an agent with the id of `spec.agentId` that the gateway already has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = super::schema::words)]
-pub enum AdoptionPolicy {
-    /// Muster does not change that agent, and the id counts as taken.
-    #[default]
-    Never,
-    /// Muster adopts that agent.
-    IfExists,
 }
 
 /// The role of an agent.
@@ -370,6 +368,12 @@ impl WakeSpec {
 }
 
 impl Agent {
+    /// Whether Muster only observes the agent.
+    #[must_use]
+    pub fn is_observer(&self) -> bool {
+        self.spec.management_policy == ManagementPolicy::Observe
+    }
+
     /// The agent's display name on one line, or the name of its object.
     #[must_use]
     pub fn display_name(&self) -> String {

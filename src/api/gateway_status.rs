@@ -129,10 +129,13 @@ pub struct UnmanagedAgent {
 /// Numbers of agents on a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentCounts {
-    /// Number of agents with an Agent resource in this cluster.
+    /// Number of agents that Muster manages for an Agent resource in this cluster.
     pub managed: i32,
-    /// Number of agents with an Agent resource that is Ready.
+    /// Number of managed agents whose Agent is Ready.
     pub ready: i32,
+    /// Number of agents that Agent resources in this cluster only observe.
+    #[serde(default)]
+    pub observed: i32,
     /// Number of agents on the gateway without an Agent resource in this cluster, at the last observation.
     pub unmanaged: i32,
 }

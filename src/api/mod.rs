@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod gateway_status;
 pub mod keys;
 mod lenient;
+pub mod management_policy;
 pub mod names;
 pub mod object_key;
 pub mod profile;

@@ -35,6 +35,12 @@ words! {
         BoardFull,
         /// An agent that Muster did not create for this Agent has the id.
         AgentIdTaken,
+        /// Muster observes the agent, and the gateway has it.
+        Observed,
+        /// The gateway does not have the agent that Muster observes.
+        AgentMissing,
+        /// Muster only observes the agent, so that the condition does not apply.
+        NotManaged,
         /// The annotation names an agent of the gateway, and nothing proves that it is the agent of this Agent.
         ClaimUnproven,
         /// The workspace would be, contain or be within the workspace of another agent.
@@ -211,6 +217,7 @@ impl Reason {
             | Self::RoleTaken
             | Self::BoardFull
             | Self::AgentIdTaken
+            | Self::AgentMissing
             | Self::ClaimUnproven
             | Self::WorkspaceTaken
             | Self::ConfigMapNotFound
@@ -278,6 +285,8 @@ impl Reason {
             | Self::Unreachable
             | Self::NotConnected
             | Self::NotObserved
+            | Self::Observed
+            | Self::NotManaged
             | Self::LeadNotReady
             | Self::AgentsBound => Persistence::Passing,
         }

@@ -39,6 +39,8 @@ impl Indexed for Agent {
         if let Some(binding) = Binding::of(self) {
             keys.extend(keys_of_binding(binding, namespace));
         }
+        let shown_at = self.status.as_ref().and_then(|status| status.gateway.clone()).filter(|_| self.is_observer());
+        keys.extend(shown_at.map(AgentIndex::Observes));
         let requested = self.spec.agent_id.as_deref().or_else(|| claimed_id(self));
         keys.extend(requested.map(|id| AgentIndex::RequestsId(id.to_owned())));
         keys.extend(config_maps(&origins(self, None, None)).into_iter().map(AgentIndex::ConfigMap));

@@ -86,6 +86,8 @@ pub enum AgentIndex {
     BoundAs(ObjectKey, String),
     /// The AgentGateway of the binding, if the workspace has an unusual place or name.
     UnusualFolder(ObjectKey),
+    /// The AgentGateway of the agent that the Agent only observes, by its status.
+    Observes(ObjectKey),
     /// The id that `spec.agentId` requests, or that the annotation of an Agent without a binding claims.
     RequestsId(String),
     /// A ConfigMap with templates that the Agent itself names.

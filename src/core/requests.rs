@@ -142,6 +142,21 @@ impl Requests {
         }
         status.parents = Some(self.parents.clone());
     }
+
+    /// Records all due requests as skipped. `status.invalidRequests` says why for each request of the Agent itself for which nothing was
+    /// done.
+    pub fn decline(&self, status: &mut AgentStatus, why: &str, now: Timestamp) {
+        self.record(status, &BTreeSet::new(), now);
+        for (kind, requested_at) in &self.due {
+            record_request(status, *kind, *requested_at, None);
+        }
+        let is_skipped = |kind: &RequestKind| {
+            let record = status.requests.iter().find(|r| r.kind == *kind && r.handled_at.is_none());
+            record.is_some_and(|record| self.own.at(*kind) == Some(record.requested_at.0))
+        };
+        let skipped: Vec<_> = RequestKind::ALL.into_iter().filter(is_skipped).collect();
+        status.invalid_requests.extend(skipped.iter().map(|kind| format!("annotation {}: {why}", kind.annotation())));
+    }
 }
 
 /// The time of the last request of a kind that an agent has handled.

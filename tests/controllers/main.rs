@@ -36,6 +36,7 @@ mod lifecycle;
 mod lifecycle_matrix;
 mod memory_directory;
 mod namespaces;
+mod observers;
 mod outages;
 mod passed_config;
 mod phases;

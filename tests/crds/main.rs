@@ -151,16 +151,15 @@ fn a_too_long_name_is_refused_for_a_new_object_and_accepted_for_an_existing_one(
     for (file, crd) in crds::all() {
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
         let rules = &schema["openAPIV3Schema"]["x-kubernetes-validations"];
-        // Only the rules of the whole object: this schema has none of its fields.
-        let compiled =
-            compile_schema(&serde_json::json!({ "type": "object", "x-kubernetes-validations": rules.clone() }));
+        let mut rules = rules.as_array().unwrap().iter();
+        let rule = rules.find(|rule| rule["rule"].as_str().unwrap().contains("236")).unwrap();
+        // Only this rule of the whole object: this schema has none of its fields.
+        let compiled = compile_schema(&serde_json::json!({ "type": "object", "x-kubernetes-validations": [rule] }));
         assert!(!compiled.has_errors(), "{file}: {:?}", compiled.compilation_errors());
         let named = |length: usize| serde_json::json!({ "metadata": { "name": "a".repeat(length) } });
         let taken = |length| Validator::new().validate_compiled(&compiled, &named(length), None).is_ok();
         assert_eq!([taken(236), taken(237)], [true, false], "{file}");
         // The validator has no optional types. On the API server, Muster can still remove its finalizer.
-        let rule =
-            rules.as_array().unwrap().iter().find(|rule| rule["rule"].as_str().unwrap().contains("236")).unwrap();
         assert!(rule["rule"].as_str().unwrap().starts_with("oldSelf.hasValue() || "), "{rule}");
         assert_eq!(rule["optionalOldSelf"], true, "{rule}");
     }

@@ -1,19 +1,24 @@
 //! Every state of the three kinds, from the functions that write the status, and what a tool that waits makes of it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use muster::api::agent::{Agent, AgentStatus};
+use muster::api::agent::{Agent, AgentStatus, Role};
 use muster::api::conditions::{ConditionUpdate, set};
+use muster::api::object_key::ObjectKey;
 use muster::api::reason::Persistence;
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, ConditionType, Reason};
+use muster::core::agent::binding::AgentIdentity;
 use muster::core::agent::blocked::Blocker;
+use muster::core::agent::observer::{ObserverInput, ObserverTarget, SeenAgent};
 use muster::core::agent::status_input::StatusInput;
 use muster::core::error::ReconcileError;
 use muster::core::gateway::census::Census;
 use muster::core::gateway::status::{GatewayFacts, GatewayObservation};
 use muster::core::gateway::transport::ServedApi;
+use muster::core::requests::Requests;
 use muster::core::{agent, board, gateway};
 use serde_json::{Value, json};
 
@@ -80,12 +85,18 @@ fn with_status<K: serde::Serialize>(object: &K, status: impl serde::Serialize) -
 
 /// The status of an Agent with this blocker.
 fn agent_status(old: &AgentStatus, blocker: Option<&Blocker>) -> AgentStatus {
+    observer_status(old, blocker, None)
+}
+
+/// The status of an Agent with this blocker, which only observes if there is an `observer`.
+fn observer_status(old: &AgentStatus, blocker: Option<&Blocker>, observer: Option<ObserverInput<'_>>) -> AgentStatus {
     let fulfilled = BTreeSet::new();
     agent::status::status(&StatusInput {
         old,
         generation: GENERATION,
         desired: None,
         observed: None,
+        observer,
         token: None,
         blocker,
         heartbeat: None,
@@ -102,6 +113,7 @@ fn agent_status(old: &AgentStatus, blocker: Option<&Blocker>) -> AgentStatus {
 fn gateway_status(gateway: &AgentGateway, seen: &GatewayObservation<'_>) -> AgentGatewayStatus {
     let facts = GatewayFacts {
         bound: &[],
+        observers: &[],
         census: Census::default(),
         soul_directory: None,
         served_api: &ServedApi::default(),
@@ -123,8 +135,13 @@ pub(crate) fn with_error(error: &ReconcileError) -> [Value; 3] {
 
 /// Every state.
 pub(crate) fn all() -> Vec<State> {
-    let states: Vec<_> =
-        with_each_reason().into_iter().chain(ready_ones()).chain(new_ones()).chain(leaving()).collect();
+    let states: Vec<_> = with_each_reason()
+        .into_iter()
+        .chain(ready_ones())
+        .chain(observers())
+        .chain(new_ones())
+        .chain(leaving())
+        .collect();
     assert!(states.len() > 300, "{} states", states.len());
     states
 }
@@ -186,6 +203,32 @@ fn ready_ones() -> Vec<State> {
         State::new(format!("{kind}, suspended before it was Ready"), object, Progress::InProgress)
     });
     current.chain(never).collect()
+}
+
+/// Agents that Muster only observes: the gateway has the agent, is about to have it, or does not have it, or cannot be asked.
+fn observers() -> Vec<State> {
+    let target = ObserverTarget {
+        identity: AgentIdentity::derive(Role::Worker, Some("nova"), "", ""),
+        gateway: ObjectKey::new("fleet", "one"),
+        requests: Requests::default(),
+        is_suspended: false,
+        resync_interval: Duration::from_mins(10),
+    };
+    let status = |seen: Option<&SeenAgent>, blocker: Option<&Blocker>| {
+        let observer = ObserverInput { is_bound: false, target: Some(&target), seen };
+        observer_status(&AgentStatus::default(), blocker, Some(observer))
+    };
+    let seen = |is_served, is_configured| SeenAgent { is_served, is_configured, ..SeenAgent::default() };
+    let away = Blocker::Failed(ReconcileError::transient(Reason::GatewayNotReady, "x"));
+    let spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "managementPolicy": "Observe" });
+    let agent: Agent = object("Agent", &spec);
+    let states = [
+        ("an observed Agent", status(Some(&seen(true, true)), None), Progress::Current),
+        ("an observed Agent without its agent", status(Some(&SeenAgent::default()), None), Progress::Failed),
+        ("an observed Agent with an entry alone", status(Some(&seen(false, true)), None), Progress::InProgress),
+        ("an observed Agent whose gateway is away", status(None, Some(&away)), Progress::InProgress),
+    ];
+    states.into_iter().map(|(name, status, progress)| State::new(name, with_status(&agent, status), progress)).collect()
 }
 
 /// Objects that Muster has not looked at, or not since a change of their spec.

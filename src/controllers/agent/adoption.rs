@@ -13,6 +13,7 @@ use crate::openclaw::model::Inventory;
 
 /// The inventory of the gateway. Before an Agent with `spec.agentId` is bound, the inventory is read again: an older one may lack an
 /// agent that another client has just created, which Muster would then take for its own. No other client creates an agent of a claimed id.
+/// An Agent that only observes takes nothing for its own.
 ///
 /// # Errors
 /// `GatewayNotReady`.
@@ -21,7 +22,8 @@ pub(crate) async fn inventory(
     agent: &Agent,
     address: &str,
 ) -> Result<Arc<Inventory>, ReconcileError> {
-    if agent.spec.agent_id.is_some() && !is_bound_at(agent, address) && gateway.inventory().is_ok() {
+    let may_bind = agent.spec.agent_id.is_some() && !agent.is_observer() && !is_bound_at(agent, address);
+    if may_bind && gateway.inventory().is_ok() {
         let is_read = gateway.client().resync().await;
         let not_read =
             || ReconcileError::transient(Reason::GatewayNotReady, "the gateway's roster could not be read just now");

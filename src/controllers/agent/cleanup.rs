@@ -14,7 +14,7 @@ use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::claim::annotated_id;
 use crate::core::agent::cleanup::{self, CleanupDecision, CleanupInput, Presence, waits_for_permit};
-use crate::core::agent::deletion_policy::of_removal;
+use crate::core::agent::deletion_policy::{given_by, of_removal};
 use crate::core::agent::interrupted::{self, MAX_BOOT_TIME, advice};
 use crate::core::agent::status;
 use crate::core::error::ReconcileError;
@@ -68,6 +68,7 @@ async fn remove_from_gateway(ctx: &Context, agent: &Agent, binding: Option<&Bind
     let address = resource.as_ref().map(|gateway| address(&gateway.spec.url));
     let input = CleanupInput {
         policy: binding.map_or_else(DeletionPolicy::default, |b| of_removal(agent, resource.as_deref(), b)),
+        given_by: given_by(agent),
         gateway,
         moved_to: address.as_deref().filter(|address| binding.is_some_and(|b| !b.is_at(address))),
         obstacle: obstacle.as_ref(),

@@ -27,32 +27,68 @@ use crate::core::requests::{RequestTimes, Requests};
 use crate::state::kube_store::KubeStore;
 use crate::state::store::{Denial, StoreError};
 
+/// The Board and the AgentGateway of an Agent.
+pub(super) struct AgentParents {
+    /// Its Board; a Main agent has none.
+    pub(super) board: Option<Arc<Board>>,
+    /// Its AgentGateway.
+    pub(super) gateway: Arc<AgentGateway>,
+    /// The key of the AgentGateway.
+    pub(super) gateway_key: ObjectKey,
+}
+
+impl AgentParents {
+    /// The parents of an Agent, if they admit the Agent.
+    ///
+    /// # Errors
+    /// The reference that does not hold, with what to do, or a request to Kubernetes that failed.
+    pub(super) async fn of(ctx: &Context, work: &Work) -> Result<Self, ReconcileError> {
+        let (store, agent) = (&ctx.state.store, &work.agent);
+        names::of_agent(agent)?;
+        let namespace = agent.metadata.namespace.clone().unwrap_or_default();
+        let board = board(store, agent, &namespace)?;
+        board.as_deref().map_or(Ok(()), names::of_board)?;
+        let reference = match (&board, &agent.spec.gateway_ref) {
+            (Some(board), _) => &board.spec.gateway_ref,
+            (None, Some(reference)) => reference,
+            (None, None) => return Err(ReconcileError::permanent(Reason::InvalidSpec, "spec.gatewayRef is missing")),
+        };
+        let gateway = gateway(store, reference, &namespace, work.admitted_by.as_ref()).await?;
+        let gateway_key = gateway_key(reference, &namespace);
+        permissions::check(store, agent, &gateway, &gateway_key)?;
+        check_role_and_quota(store, agent, board.as_deref(), &gateway_key)?;
+        Ok(Self { board, gateway, gateway_key })
+    }
+
+    /// The one-shot requests to an Agent.
+    pub(super) fn requests(&self, agent: &Agent, now: jiff::Timestamp) -> Requests {
+        let own = RequestTimes::read(agent.metadata.annotations.as_ref(), now);
+        let of_board = self.board.as_ref().map(|board| RequestTimes::read(board.metadata.annotations.as_ref(), now));
+        let of_gateway = RequestTimes::read(self.gateway.metadata.annotations.as_ref(), now);
+        let above = of_board.unwrap_or_default().union(&of_gateway);
+        let parents = Parents {
+            board_uid: self.board.as_ref().and_then(|board| board.metadata.uid.clone()),
+            gateway_uid: self.gateway.metadata.uid.clone().unwrap_or_default(),
+        };
+        Requests::new(own, above, parents, &agent.status.clone().unwrap_or_default())
+    }
+}
+
 /// Reads what an Agent refers to. What an earlier pass has read of the token and the templates is not read again.
 ///
 /// # Errors
 /// The reference that does not hold, with what to do, or a request to Kubernetes that failed.
 pub(super) async fn read(ctx: &Context, work: &mut Work) -> Result<References, ReconcileError> {
     let (store, agent) = (&ctx.state.store, Arc::clone(&work.agent));
-    names::of_agent(&agent)?;
-    let namespace = agent.metadata.namespace.clone().unwrap_or_default();
-    let board = board(store, &agent, &namespace)?;
-    board.as_deref().map_or(Ok(()), names::of_board)?;
-    let reference = match (&board, &agent.spec.gateway_ref) {
-        (Some(board), _) => &board.spec.gateway_ref,
-        (None, Some(reference)) => reference,
-        (None, None) => return Err(ReconcileError::permanent(Reason::InvalidSpec, "spec.gatewayRef is missing")),
-    };
-    let gateway = gateway(store, reference, &namespace, work.admitted_by.as_ref()).await?;
-    let gateway_key = gateway_key(reference, &namespace);
-    permissions::check(store, &agent, &gateway, &gateway_key)?;
-    check_role_and_quota(store, &agent, board.as_deref(), &gateway_key)?;
+    let parents = AgentParents::of(ctx, work).await?;
+    let requests = parents.requests(&agent, store.now());
+    let AgentParents { board, gateway, gateway_key } = parents;
     let address = address(&gateway.spec.url);
     let names = resolve(store, &agent, board.as_deref(), &gateway)?;
     let origins = origins(&agent, board.as_deref(), Some(&*gateway));
     let templates = super::templates::read(store, &origins, &mut work.config_maps).await?;
     let api_url = api_url(&gateway, ctx.served_api.default_url.as_deref())?.to_owned();
     let token = token(ctx, work, &api_url).await?;
-    let requests = requests(&agent, board.as_deref(), &gateway, store.now());
     let soul = ctx.souls.of(&agent, &gateway_key, &gateway).await;
     let silence_counts_from = silence_counts_from(ctx, &agent);
     Ok(References {
@@ -89,17 +125,6 @@ fn silence_counts_from(ctx: &Context, agent: &Agent) -> jiff::Timestamp {
     let started = ctx.state.heartbeats.listening_since(ctx.state.store.now());
     let checked_in = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::CheckedIn));
     if checked_in { started } else { jiff::Timestamp::MIN }
-}
-
-fn requests(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: jiff::Timestamp) -> Requests {
-    let own = RequestTimes::read(agent.metadata.annotations.as_ref(), now);
-    let of_board = board.map(|board| RequestTimes::read(board.metadata.annotations.as_ref(), now)).unwrap_or_default();
-    let above = of_board.union(&RequestTimes::read(gateway.metadata.annotations.as_ref(), now));
-    let parents = Parents {
-        board_uid: board.and_then(|board| board.metadata.uid.clone()),
-        gateway_uid: gateway.metadata.uid.clone().unwrap_or_default(),
-    };
-    Requests::new(own, above, parents, &agent.status.clone().unwrap_or_default())
 }
 
 fn board(store: &KubeStore, agent: &Agent, namespace: &str) -> Result<Option<Arc<Board>>, ReconcileError> {

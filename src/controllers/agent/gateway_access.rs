@@ -101,6 +101,8 @@ pub(super) fn try_permit(ctx: &Context, agent: &Agent) -> Result<Option<AgentPer
 
 fn permit(gateway: &Arc<GatewayHandle>, agent: &Agent) -> Option<AgentPermit> {
     let set_up = match Binding::of(agent) {
+        // Nothing is set up, so that no peer waits for it.
+        _ if agent.is_observer() => SetUp::Ready,
         None => SetUp::New,
         Some(_) if is_ready(agent) => SetUp::Ready,
         Some(_) => SetUp::Unready,

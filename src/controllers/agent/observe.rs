@@ -16,7 +16,8 @@ use crate::core::agent::file_writes::records;
 use crate::core::agent::files;
 use crate::core::agent::heartbeat_state::ObservedHeartbeat;
 use crate::core::agent::liveness::Liveness;
-use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, Registration};
+use crate::core::agent::observed::{Observed, ObservedActivity, ObservedFile, ObservedSession, Registration};
+use crate::core::agent::observer::{ObserverTarget, SeenAgent};
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{CallError, GatewayClock, Inventory, UnlistedFile};
 
@@ -45,6 +46,45 @@ pub(crate) async fn agent(
         gateway.cache.record_content_check(id);
     }
     Ok(observed)
+}
+
+/// The agent of an observer, without its files and contents. The session is read while the gateway's events show no run of the agent.
+///
+/// # Errors
+/// The request that failed.
+pub(super) async fn seen(
+    gateway: &GatewayHandle,
+    inventory: &Inventory,
+    target: &ObserverTarget,
+    known_workspace: Option<String>,
+    now: Timestamp,
+) -> Result<SeenAgent, ReconcileError> {
+    let id = target.identity.agent_id.as_str();
+    let Some(row) = inventory.agents.get(id) else { return Ok(SeenAgent::default()) };
+    let seen = SeenAgent {
+        is_served: row.in_roster,
+        is_configured: row.entry.is_some(),
+        workspace: row.workspace.clone().or(known_workspace),
+        heartbeat: gateway.observe_heartbeat(inventory, id, now),
+        activity: ObservedActivity::default(),
+    };
+    if !seen.is_served {
+        return Ok(seen);
+    }
+    let workspace = match seen.workspace {
+        Some(workspace) => workspace,
+        None => gateway.workspace_path(row).await?,
+    };
+    let events = gateway.client().activity().borrow().of(id).cloned();
+    let session = if events.as_ref().is_some_and(|events| events.run().is_some()) {
+        None
+    } else {
+        let session = gateway.client().session(&target.identity.session_key).await;
+        session.map_err(|error| ReconcileError::gateway("to look at its session", &error))?
+    };
+    let clock = gateway.client().activity().borrow().clock.or(session.as_ref().and_then(|session| session.clock));
+    let activity = observed_activity(events.as_ref(), session.as_ref(), |ms| our_time(clock, ms, now));
+    Ok(SeenAgent { workspace: Some(workspace), activity, ..seen })
 }
 
 impl GatewayHandle {

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::gateway_access::{GatewayAccess, defer_for_peers, held_permit, requeue_when_settled, try_permit};
+use super::observer::ObserverFacts;
 use super::revocation::{self, Revocation};
 use super::work::{StepContext, Work};
-use super::{adoption, apply, cleanup, dereference, observe, removal};
+use super::{adoption, apply, cleanup, dereference, lost_gateway, observe, observer};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::keys;
 use crate::api::object_key::ObjectKey;
@@ -21,19 +22,15 @@ use crate::core::agent::binding::Binding;
 use crate::core::agent::blocked::gateway_suspended;
 use crate::core::agent::build::build;
 use crate::core::agent::claim::annotated_id;
-use crate::core::agent::cleanup::Presence;
 use crate::core::agent::conclude::{AppliedPlan, Conclusion, NextPass, PassEnd, conclude};
 use crate::core::agent::desired::Desired;
 use crate::core::agent::observed::Observed;
 use crate::core::agent::plan::{ClusterState, Plan, plan};
-use crate::core::agent::protection;
 use crate::core::agent::session::{self, SessionChange};
 use crate::core::agent::status::is_observed;
 use crate::core::agent::status_input::StatusInput;
 use crate::core::agent::token::rules::TokenState;
 use crate::core::agent::workspaces::{self, WantedWorkspace};
-use crate::core::gateway_ref::resolved_gateway;
-use crate::core::objects::Objects;
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::AgentActivity;
@@ -54,7 +51,12 @@ pub async fn reconcile(ctx: &Context, agent: &Arc<Agent>) -> Requeue {
     let mut work = Work::new(Arc::clone(agent));
     for _ in 0..MAX_PASSES {
         let mut facts = Facts { revocation: Revocation::recorded(&work.agent), ..Facts::default() };
-        let end = Box::pin(pass(ctx, &mut work, &mut facts)).await.unwrap_or_else(|early| early);
+        let end = if work.agent.is_observer() {
+            Box::pin(observer::pass(ctx, &mut work, &mut facts.revocation, &mut facts.observer)).await
+        } else {
+            Box::pin(pass(ctx, &mut work, &mut facts)).await
+        };
+        let end = end.unwrap_or_else(|early| early);
         let Conclusion { status, next } = facts.conclude(ctx, &work.agent, &end);
         match write_agent(ctx, &work.agent, &status).await {
             Written::Unchanged => {}
@@ -80,13 +82,14 @@ struct Facts {
     token: Option<TokenState>,
     desired: Option<Desired>,
     observed: Option<Observed>,
+    observer: ObserverFacts,
     revocation: Revocation,
 }
 
 /// One pass: dereference, build, observe, plan, apply. The first step that fails ends the pass.
 async fn pass(ctx: &Context, work: &mut Work, facts: &mut Facts) -> Result<PassEnd, PassEnd> {
     let began = Instant::now();
-    release_lost_gateway(ctx, work).await?; // I/O
+    lost_gateway::release(ctx, work).await?; // I/O
     revocation::settle(ctx, work, &mut facts.revocation).await?; // I/O
     let early_permit = try_permit(ctx, &work.agent)?; // pure
     let refs = dereference::read(ctx, work).await; // I/O
@@ -115,24 +118,6 @@ async fn pass(ctx: &Context, work: &mut Work, facts: &mut Facts) -> Result<PassE
     let step = StepContext { ctx, gateway: &gateway, token: &refs.token, desired, began };
     let outcome = apply::run(&step, work, observed, &plan.steps).await; // I/O
     Ok(PassEnd::Applied(Box::new(AppliedPlan { plan, deferred, outcome })))
-}
-
-/// Removes the agent of a binding to an AgentGateway that is deleted or being deleted. The agent of a protected Agent stays while the
-/// AgentGateway is being deleted.
-async fn release_lost_gateway(ctx: &Context, work: &mut Work) -> Result<(), PassEnd> {
-    let is_lost = |binding: &Binding| match removal::presence(&ctx.state.store, binding) {
-        Presence::Absent | Presence::Terminating { .. } => true,
-        // An AgentGateway that the operator may not see can still be there.
-        Presence::Present | Presence::Unknown => false,
-    };
-    let Some(binding) = Binding::of(&work.agent).filter(is_lost) else { return Ok(()) };
-    if ctx.state.store.gateway(&binding.gateway).is_some() {
-        let goes_to = resolved_gateway(&ctx.state.store, &work.agent);
-        protection::obstacle(&work.agent, &binding, goes_to.as_ref()).map_or(Ok(()), Err)?;
-    }
-    work.agent = Box::pin(cleanup::release(ctx, &work.agent, &binding)).await?;
-    work.token = None;
-    Err(PassEnd::Released)
 }
 
 fn planned(
@@ -179,6 +164,7 @@ impl Facts {
             generation: agent.metadata.generation.unwrap_or_default(),
             desired: self.desired.as_ref(),
             observed: self.observed.as_ref(),
+            observer: self.observer.input(agent),
             token: self.token.as_ref(),
             blocker: None,
             heartbeat: heartbeat.as_ref(),

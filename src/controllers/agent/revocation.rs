@@ -96,7 +96,7 @@ pub(super) fn refused(ctx: &Context, agent: &Agent, revoked: &mut Revocation, er
 }
 
 /// Withdraws the queued entry of the bound agent, so that it is not written.
-fn stop_writes(ctx: &Context, agent: &Agent) {
+pub(super) fn stop_writes(ctx: &Context, agent: &Agent) {
     if let Some(binding) = Binding::of(agent)
         && let Some(handle) = ctx.gateways.handle(&binding.gateway)
     {

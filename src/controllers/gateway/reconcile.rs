@@ -251,10 +251,11 @@ async fn record(ctx: &Context, gateway: &AgentGateway, key: &ObjectKey, observed
         GatewayObservation::Error(_) | GatewayObservation::Suspended | GatewayObservation::Deleting { .. } => None,
     };
     let last = Census { counts: old.agents.unwrap_or_default(), unmanaged: old.unmanaged };
-    let bound = bound(store, key);
+    let (bound, observers) = (bound(store, key), census::observers(store, key));
     let facts = GatewayFacts {
-        census: Census::of(&bound, undeclared, &last),
+        census: Census::of(&bound, &observers, undeclared, &last),
         bound: &bound,
+        observers: &observers,
         soul_directory: ctx.souls.status(gateway, old.soul_directory.as_ref(), now),
         served_api: &ctx.served_api,
         now,

@@ -124,6 +124,7 @@ pub fn check_agent_id<O: Objects>(
     let is_claimable = uid_in(id).is_none_or(|uid| !is_live(objects, uid));
     let requests = |other: &Agent| {
         other.metadata.namespace == agent.metadata.namespace
+            && !other.is_observer()
             && (other.spec.agent_id.is_some() || is_claimable)
             && resolved_gateway(objects, other).is_some_and(|theirs| same.contains(&theirs))
     };
@@ -144,6 +145,32 @@ pub fn check_agent_id<O: Objects>(
             ),
         )),
     }
+}
+
+/// Checks that an Agent may observe the agent of this id. An observer takes no id from another Agent. Outside the namespace of the
+/// AgentGateway, it does not show the agent of an Agent of another namespace.
+///
+/// # Errors
+/// `AgentIdTaken`, with the next step.
+pub fn check_observed_id<O: Objects>(
+    objects: &O,
+    agent: &Agent,
+    gateway: &ObjectKey,
+    id: &str,
+) -> Result<(), ReconcileError> {
+    let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
+    if gateway.namespace == namespace {
+        return Ok(());
+    }
+    let here = objects.gateway(gateway).map(|gateway| address(&gateway.spec.url)).unwrap_or_default();
+    let holders = holders(objects, &claiming_gateways(objects, gateway), &here, id);
+    if holders.iter().all(|other| other.metadata.namespace.as_deref() == Some(namespace)) {
+        return Ok(());
+    }
+    let message = format!(
+        "the agent {id:?} of gateway {gateway} belongs to an Agent of another namespace; observe it in that namespace, or in the namespace of the AgentGateway"
+    );
+    Err(ReconcileError::permanent(Reason::AgentIdTaken, message))
 }
 
 /// The Agents that are bound to the agent `id` of these AgentGateways. The first AgentGateway is the own one. A binding of another one

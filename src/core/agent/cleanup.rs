@@ -73,6 +73,8 @@ pub struct TerminatingNamespace<'a> {
 pub struct CleanupInput<'a> {
     /// The deletion policy that holds for the Agent.
     pub policy: DeletionPolicy,
+    /// The field that gives the policy, with its value.
+    pub given_by: &'a str,
     /// The state of the AgentGateway resource.
     pub gateway: Presence,
     /// The address to which the AgentGateway connects now, if the agent was bound at another address.
@@ -95,15 +97,14 @@ pub struct CleanupInput<'a> {
 /// adopted agent stays.
 #[must_use]
 pub fn decide(binding: Option<&Binding>, input: &CleanupInput<'_>) -> CleanupDecision {
-    let CleanupInput { policy, gateway, moved_to, obstacle, .. } = *input;
+    let CleanupInput { policy, given_by, gateway, moved_to, obstacle, .. } = *input;
     let Some(binding) = binding else { return CleanupDecision::Nothing };
     let id = &binding.identity.agent_id;
     let at = &binding.gateway;
     if policy == DeletionPolicy::Orphan {
         let workspace = &binding.identity.workspace;
         let folder = if workspace.is_empty() { String::new() } else { format!(", with its folder {workspace}") };
-        let message =
-            format!("agent {id}, or the rest of it, stays on gateway {at}{folder}, as deletionPolicy Orphan asks");
+        let message = format!("agent {id}, or the rest of it, stays on gateway {at}{folder}, as {given_by} asks");
         return CleanupDecision::Leave { message, asked: true };
     }
     if gateway == Presence::Absent {
@@ -242,7 +243,15 @@ mod tests {
         obstacle: Option<&ReconcileError>,
         second: i64,
     ) -> CleanupInput<'_> {
-        CleanupInput { policy, gateway, moved_to: None, obstacle, namespace: None, now: at(second) }
+        CleanupInput {
+            policy,
+            given_by: "deletionPolicy",
+            gateway,
+            moved_to: None,
+            obstacle,
+            namespace: None,
+            now: at(second),
+        }
     }
 
     fn unreachable() -> ReconcileError {

@@ -59,6 +59,8 @@ pub enum PassEnd {
     Applied(Box<AppliedPlan>),
     /// A step before the plan failed.
     Failed(ReconcileError),
+    /// The agent of an observer was looked at.
+    Observed,
     /// An earlier binding was released.
     Released,
     /// The pass could do nothing. The status stays unchanged.
@@ -103,6 +105,10 @@ pub fn conclude(input: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
             let blocker = Blocker::Failed(error.clone());
             let status = status(&StatusInput { observed: None, blocker: Some(&blocker), ..*input });
             Conclusion { status, next: NextPass::Requeue(after_failure(error)) }
+        }
+        PassEnd::Observed => {
+            let after = input.observer.map(|observer| observer.look_after(input.now)).unwrap_or_default();
+            Conclusion { status: status(input), next: NextPass::Requeue(Requeue::after(after)) }
         }
         PassEnd::Released => {
             let status = status(&StatusInput { observed: None, blocker: None, ..*input });

@@ -15,12 +15,21 @@ pub fn declared(agent: &Agent, gateway: &AgentGateway) -> DeletionPolicy {
 /// # Guarantees
 /// `spec.deletionPolicy` of the Agent holds as it is. Without it, of the policy that the binding recorded and the policy of the
 /// AgentGateway the one holds that keeps more: an AgentGateway that was replaced or restored without its defaults removes no more than
-/// the Agent showed before. `gateway` is the AgentGateway of the binding, if it exists.
+/// the Agent showed before. `gateway` is the AgentGateway of the binding, if it exists. The agent of an Agent that only observes stays.
 #[must_use]
 pub fn of_removal(agent: &Agent, gateway: Option<&AgentGateway>, binding: &Binding) -> DeletionPolicy {
+    if agent.is_observer() {
+        return DeletionPolicy::Orphan;
+    }
     let recorded = binding.deletion_policy;
     let inherited = recorded.into_iter().chain(gateway.map(|gateway| gateway.spec.deletion_policy())).max();
     agent.spec.deletion_policy.or(inherited).unwrap_or_default()
+}
+
+/// The field of an Agent that leaves its agent on the gateway, with its value.
+#[must_use]
+pub fn given_by(agent: &Agent) -> &'static str {
+    if agent.is_observer() { "managementPolicy Observe" } else { "deletionPolicy Orphan" }
 }
 
 #[cfg(test)]
@@ -78,6 +87,14 @@ mod tests {
             assert_eq!(now, expected, "{default:?} {recorded:?}");
         }
         assert_eq!(removal(None, None, Some(RetainFiles)), RetainFiles, "without the AgentGateway");
+    }
+
+    #[test]
+    fn the_agent_of_an_observer_stays_whatever_its_deletion_policy_is() {
+        let mut observer = agent(Some(Delete));
+        observer.spec.management_policy = crate::api::agent::ManagementPolicy::Observe;
+        assert_eq!(of_removal(&observer, Some(&gateway(None)), &fixtures::binding("/w")), Orphan);
+        assert_eq!(given_by(&observer), "managementPolicy Observe");
     }
 
     #[test]

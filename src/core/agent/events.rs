@@ -18,11 +18,11 @@ pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(message) = stranded(old, new) {
         return Some(Event { warning: true, reason: "FileLeft".into(), action: "Reconcile", message });
     }
-    let became_ready =
-        is_true(&new.conditions, ConditionType::Ready) && !is_true(&old.conditions, ConditionType::Ready);
-    if became_ready {
+    let became_ready = find(&new.conditions, ConditionType::Ready)
+        .filter(|ready| ready.status == "True" && !is_true(&old.conditions, ConditionType::Ready));
+    if let Some(ready) = became_ready {
         let message = format!("agent {} is ready", new.agent_id.as_deref().unwrap_or_default());
-        return Some(Event { warning: false, reason: Reason::Reconciled.to_string(), action: "Reconcile", message });
+        return Some(Event { warning: false, reason: ready.reason.clone(), action: "Reconcile", message });
     }
     if new.invalid_requests != old.invalid_requests
         && let Some(message) = new.invalid_requests.first().cloned()

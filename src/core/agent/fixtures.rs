@@ -243,6 +243,7 @@ impl AgentFixture {
             generation: self.desired.generation,
             desired: Some(desired),
             observed: Some(&self.observed),
+            observer: None,
             token: Some(&self.token),
             blocker: None,
             heartbeat,

@@ -7,6 +7,7 @@ pub mod admission;
 pub mod binding;
 pub mod blocked;
 pub mod build;
+mod check_in_condition;
 pub mod claim;
 pub mod cleanup;
 pub mod conclude;
@@ -31,6 +32,7 @@ pub mod liveness;
 #[cfg(test)]
 pub(crate) mod memory_objects;
 pub mod observed;
+pub mod observer;
 pub mod offline;
 pub mod passed_config;
 pub mod permissions;

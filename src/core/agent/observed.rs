@@ -5,9 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-use crate::api::agent::RewrittenField;
+use crate::api::agent::{RewrittenField, RunStatus};
 use crate::core::agent::desired::Desired;
 use crate::core::agent::heartbeat_state::ObservedHeartbeat;
 use crate::openclaw::model::{
@@ -247,6 +247,12 @@ impl From<&SessionInfo> for ObservedSession {
             shown_label: session.label.as_deref().map(model::clean),
             version: SessionVersion::of(session).to_string(),
         }
+    }
+}
+
+impl From<ObservedRun> for RunStatus {
+    fn from(run: ObservedRun) -> Self {
+        Self { started_at: Some(Time(run.started)), ended_at: run.ended.map(Time) }
     }
 }
 

@@ -39,7 +39,8 @@ pub fn check<O: Objects>(
     }
     let permissions = gateway.spec.allowed_namespaces.as_ref().map(|a| a.permissions.clone()).unwrap_or_default();
     let input = RuleInput { agent, permissions: &permissions, default: gateway.spec.heartbeat.as_ref() };
-    if let Some(excess) = RULES.iter().find_map(|rule| rule(&input)) {
+    let rules = if agent.is_observer() { OBSERVER_RULES } else { RULES };
+    if let Some(excess) = rules.iter().find_map(|rule| rule(&input)) {
         return Err(ReconcileError::permanent(Reason::NotPermitted, excess.message(namespace, key)));
     }
     check_quota(objects, agent, &permissions, key)
@@ -87,6 +88,18 @@ type Rule = fn(&RuleInput<'_>) -> Option<Excess>;
 /// The first rule that applies decides.
 const RULES: &[Rule] =
     &[role, chosen_id, adoption, config, model, fallback_models, heartbeat_model, heartbeat_target, heartbeat_interval];
+
+/// The rules for an Agent that only observes: its other fields have no effect.
+const OBSERVER_RULES: &[Rule] = &[role, chosen_id, observation];
+
+/// An agent that Muster did not make for this Agent is shown where it may be adopted.
+fn observation(input: &RuleInput<'_>) -> Option<Excess> {
+    (Binding::of(input.agent).is_none() && !input.permissions.adoption).then(|| Excess {
+        field: "spec.managementPolicy Observe".into(),
+        setting: "adoption",
+        permitted: "no adoption and no observation".into(),
+    })
+}
 
 fn role(input: &RuleInput<'_>) -> Option<Excess> {
     let (role, roles) = (input.agent.spec.role, &input.permissions.roles);

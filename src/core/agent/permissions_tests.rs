@@ -70,6 +70,17 @@ fn what_the_owner_permits_is_permitted() {
 }
 
 #[test]
+fn an_observer_needs_the_permissions_of_an_adoption_and_no_other() {
+    let observer =
+        json!({ "agentId": "nova", "managementPolicy": "Observe", "model": "acme/large", "config": { "tools": {} } });
+    let message = refused(&observer, &json!({}), &Value::Null).unwrap();
+    assert!(message.contains("spec.agentId \"nova\"") && message.contains("permissions.chosenIds"), "{message}");
+    let message = refused(&observer, &json!({ "chosenIds": true }), &Value::Null).unwrap();
+    assert!(message.contains("spec.managementPolicy Observe") && message.contains("permissions.adoption"), "{message}");
+    assert_eq!(refused(&observer, &json!({ "chosenIds": true, "adoption": true }), &Value::Null), None);
+}
+
+#[test]
 fn settings_of_the_gateway_itself_are_permitted_to_those_who_inherit_them() {
     let heartbeat = json!({ "interval": "1m", "target": "last", "model": "acme/small" });
     assert_eq!(refused(&json!({}), &json!({ "shortestInterval": "10m" }), &heartbeat), None);

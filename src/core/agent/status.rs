@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::binding::{AgentIdentity, Binding};
 use super::blocked::Blocker;
@@ -11,7 +10,7 @@ use super::conditions::{ALL, AgentConditions, READY_CONDITIONS, evaluate};
 use super::desired::{Desired, DesiredFile};
 use super::file_writes::records;
 use super::liveness::Liveness;
-use super::observed::{ObservedRun, Registration};
+use super::observed::Registration;
 use super::session::ResetProgress;
 use super::status_input::StatusInput;
 use super::token::rules::{TokenState, TokenStatusInput, is_recorded};
@@ -35,8 +34,13 @@ pub fn status(input: &StatusInput<'_>) -> AgentStatus {
     if let Some(heartbeat) = input.heartbeat {
         new.heartbeat = Some(heartbeat.clone());
     }
-    if let Some(desired) = input.desired {
-        describe(&mut new, desired, input);
+    match (&input.observer, input.desired) {
+        (Some(observer), _) => observer.describe(&mut new, input.now),
+        (None, Some(desired)) => describe(&mut new, desired, input),
+        (None, None) => {}
+    }
+    if input.observer.is_none() {
+        new.conditions.retain(|condition| condition.reason != Reason::NotManaged.as_str());
     }
     let AgentConditions { conditions, ready } = evaluate(&new, input);
     for condition in conditions.iter().chain([&ready]) {
@@ -172,7 +176,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
         new.rewritten.clone_from(&observed.rewritten);
         new.active_hours.clone_from(&observed.heartbeat.hours);
         new.session = session::status(desired, new, observed, reset);
-        new.last_run = observed.activity.run.map(run).or(new.last_run.take());
+        new.last_run = observed.activity.run.map(RunStatus::from).or(new.last_run.take());
     }
     new.session_label = label::status(desired, new.session_label.as_ref(), input.labelled, input.now);
     let wakes =
@@ -199,11 +203,10 @@ fn fulfilled(desired: &Desired, input: &StatusInput<'_>) -> BTreeSet<RequestKind
     done
 }
 
-fn run(run: ObservedRun) -> RunStatus {
-    RunStatus { started_at: Some(Time(run.started)), ended_at: run.ended.map(Time) }
-}
-
 fn phase(new: &AgentStatus, input: &StatusInput<'_>) -> Phase {
+    if let Some(observer) = &input.observer {
+        return observer.phase(new, input.now);
+    }
     if input.desired.is_some_and(|d| d.paused.is_some()) {
         return Phase::Paused;
     }

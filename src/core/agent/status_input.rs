@@ -8,6 +8,7 @@ use super::blocked::Blocker;
 use super::desired::Desired;
 use super::label::LabelResult;
 use super::observed::Observed;
+use super::observer::ObserverInput;
 use super::token::rules::TokenState;
 use super::wake::WakeResult;
 use crate::api::agent::{AgentStatus, HeartbeatStatus, RevocationStatus};
@@ -24,6 +25,8 @@ pub struct StatusInput<'a> {
     pub desired: Option<&'a Desired>,
     /// The observed state on the gateway, if the gateway was reachable.
     pub observed: Option<&'a Observed>,
+    /// The agent of an Agent that only observes.
+    pub observer: Option<ObserverInput<'a>>,
     /// The token Secret, if it was read.
     pub token: Option<&'a TokenState>,
     /// The reason for an incomplete agent.

@@ -1,3 +1,5 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::*;
 use crate::api::shared::ActiveHours;
 use crate::core::agent::blocked::Blocker;
@@ -17,6 +19,7 @@ fn without_gateway(fixture: &AgentFixture, error: ReconcileError) -> AgentStatus
         generation: fixture.desired.generation,
         desired: Some(&fixture.desired),
         observed: None,
+        observer: None,
         token: Some(&fixture.token),
         blocker: Some(&blocker),
         heartbeat: None,

@@ -10,7 +10,7 @@ use crate::api::gateway::{AgentCounts, UnmanagedAgent};
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::status::is_ready;
-use crate::core::gateway_ref::bound_agents;
+use crate::core::gateway_ref::{bound_agents, same_gateways};
 use crate::core::objects::{AgentIndex, Objects};
 use crate::openclaw::model::{AgentRow, Inventory, clean, literal};
 
@@ -31,6 +31,18 @@ pub struct Unmanaged {
     pub name: Option<String>,
 }
 
+/// The Agents without a binding whose agents Muster only observes through an AgentGateway.
+pub fn observers<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<Agent>> {
+    let mut all = objects.agents_by(&AgentIndex::Observes(key.clone()));
+    all.retain(|agent| Binding::of(agent).is_none());
+    all
+}
+
+/// The ids of the agents of these observers.
+fn observed_ids(observers: &[Arc<Agent>]) -> impl Iterator<Item = String> {
+    observers.iter().filter_map(|agent| agent.status.as_ref()?.agent_id.clone())
+}
+
 /// The Agents that are bound to an AgentGateway.
 pub fn bound<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<Agent>> {
     objects.agents_by(&AgentIndex::BoundTo(key.clone()))
@@ -46,19 +58,27 @@ pub struct Census {
 }
 
 impl Census {
-    /// The census of these bound Agents. While the gateway is unreachable, `found` is `None`, and the unmanaged agents come from the
-    /// last census.
+    /// The census of these bound Agents and observers. While the gateway is unreachable, `found` is `None`, and the unmanaged agents come
+    /// from the last census.
     #[must_use]
-    pub fn of(bound: &[Arc<Agent>], found: Option<Vec<Unmanaged>>, last: &Self) -> Self {
+    pub fn of(bound: &[Arc<Agent>], observers: &[Arc<Agent>], found: Option<Vec<Unmanaged>>, last: &Self) -> Self {
         let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        let ids: BTreeSet<_> =
-            bound.iter().filter_map(|agent| Binding::of(agent)).map(|binding| binding.identity.agent_id).collect();
-        let ready = bound.iter().filter(|agent| is_ready(agent)).count();
+        let (managed, left): (Vec<_>, Vec<_>) = bound.iter().partition(|agent| !agent.is_observer());
+        let id = |agent: &Arc<Agent>| Binding::of(agent).map(|binding| binding.identity.agent_id);
+        let ids: BTreeSet<_> = managed.iter().filter_map(|agent| id(agent)).collect();
+        let ready = managed.iter().filter(|agent| is_ready(agent)).count();
+        let observed = observed_ids(observers).chain(left.into_iter().filter_map(id));
+        let observed: BTreeSet<_> = observed.filter(|id| !ids.contains(id)).collect();
         let (count, unmanaged) = match found {
             Some(found) => (number(found.len()), found.into_iter().take(MAX_LISTED).map(listed).collect()),
             None => (last.counts.unmanaged, last.unmanaged.clone()),
         };
-        let counts = AgentCounts { managed: number(ids.len()), ready: number(ready), unmanaged: count };
+        let counts = AgentCounts {
+            managed: number(ids.len()),
+            ready: number(ready),
+            observed: number(observed.len()),
+            unmanaged: count,
+        };
         Self { counts, unmanaged }
     }
 }
@@ -72,8 +92,11 @@ fn listed(agent: Unmanaged) -> UnmanagedAgent {
 pub fn unmanaged<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inventory) -> Vec<Unmanaged> {
     let agents = bound_agents(objects, gateway);
     let bindings = agents.iter().filter_map(|agent| Binding::of(agent));
-    let bound: BTreeSet<String> = bindings.map(|binding| binding.identity.agent_id).collect();
-    let free = inventory.agents.values().filter(|row| !bound.contains(&row.id));
+    let observed = same_gateways(objects, gateway)
+        .into_iter()
+        .flat_map(|key| observed_ids(&observers(objects, &key)).collect::<Vec<_>>());
+    let declared: BTreeSet<String> = bindings.map(|binding| binding.identity.agent_id).chain(observed).collect();
+    let free = inventory.agents.values().filter(|row| !declared.contains(&row.id));
     free.map(|row| Unmanaged { gateway: gateway.clone(), id: row.id.clone(), name: name(row) }).collect()
 }
 

@@ -47,6 +47,8 @@ use ConditionType as C;
 pub struct GatewayFacts<'a> {
     /// The Agents that are bound to it.
     pub bound: &'a [Arc<Agent>],
+    /// The Agents that only observe an agent of it, without a binding.
+    pub observers: &'a [Arc<Agent>],
     /// The numbers of its agents.
     pub census: Census,
     /// The state of its directory of souls.
@@ -65,6 +67,7 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
     let generation = gateway.metadata.generation.unwrap_or_default();
     let requests = RequestTimes::read(gateway.metadata.annotations.as_ref(), now);
     let main = facts.bound.iter().find(|agent| agent.spec.role == Role::Main);
+    let asked = [facts.bound, facts.observers].concat();
     let mut new = AgentGatewayStatus {
         observed_generation: generation,
         last_handled_reconcile_at: handled_reconcile(&gateway.metadata, old.last_handled_reconcile_at.as_ref()),
@@ -73,7 +76,7 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
         main_agent_id: main
             .and_then(|main| parent_derived_id(main, gateway.metadata.uid.as_deref()))
             .or_else(|| old.main_agent_id.clone()),
-        last_sync: progress(&requests, facts.bound).or_else(|| old.last_sync.clone()),
+        last_sync: progress(&requests, &asked).or_else(|| old.last_sync.clone()),
         soul_directory: facts.soul_directory,
         invalid_requests: requests.invalid,
         ..old.clone()
@@ -215,6 +218,7 @@ mod tests {
         let present = |error: &ReconcileError| {
             let facts = GatewayFacts {
                 bound: &[],
+                observers: &[],
                 census: Census::default(),
                 soul_directory: None,
                 served_api: &ServedApi::default(),
