@@ -90,12 +90,15 @@ fn strip_metadata(manifest: &mut Value) {
     }
 }
 
-/// The id of the agent on its gateway: of the binding that the Agent itself wrote, else of the status.
+/// The id of the agent on its gateway: of the binding that the Agent itself wrote, else of the status. The status of an Agent that only
+/// observes names an agent that is not its own.
 fn agent_id(agent: &Value) -> Option<&str> {
     let binding = &agent["status"]["binding"];
     let is_own = binding["uid"].is_string() && binding["uid"] == agent["metadata"]["uid"];
     let bound = binding["agentId"].as_str().filter(|_| is_own);
-    bound.or_else(|| agent["status"]["agentId"].as_str()).filter(|id| !id.is_empty())
+    let observes = agent["spec"]["managementPolicy"] == "Observe";
+    let shown = || agent["status"]["agentId"].as_str().filter(|_| !observes);
+    bound.or_else(shown).filter(|id| !id.is_empty())
 }
 
 /// A Secret that an object needs, in the namespace of the object.

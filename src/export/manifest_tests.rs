@@ -47,6 +47,11 @@ fn an_agent_keeps_the_id_in_its_annotation_else_of_its_own_binding_else_of_its_s
     assert_eq!(id(&copied), "mc-u1", "a binding of another object names another agent");
     assert_eq!(id(&|agent| drop(agent["metadata"].as_object_mut().unwrap().remove("annotations"))), "mc-u1");
     assert_eq!(id(&|agent| agent["status"] = json!({ "agentId": "" })), Value::Null, "no agent was ever bound");
+    let observer = |agent: &mut Value| {
+        agent["spec"] = json!({ "agentId": "nova", "managementPolicy": "Observe" });
+        agent["status"] = json!({ "agentId": "nova" });
+    };
+    assert_eq!(id(&observer), Value::Null, "an agent that Muster only observes is claimed nowhere");
 }
 
 #[test]

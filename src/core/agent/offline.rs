@@ -52,7 +52,8 @@ pub struct OfflineFile {
     pub text: String,
 }
 
-/// The files that Muster would write for an agent, on a gateway that accepts each file, without a soul from a directory.
+/// The files that Muster would write for an agent, on a gateway that accepts each file, without a soul from a directory. There is none for
+/// an Agent that only observes.
 ///
 /// # Errors
 /// Each names the invalid field, template, file or missing object.
@@ -61,7 +62,7 @@ pub fn files(objects: &OfflineObjects, agent: &Agent) -> Result<Vec<OfflineFile>
         let agent = Agent { metadata: with_uid(&agent.metadata), ..agent.clone() };
         build(&agent, &references, None)
     });
-    let files = desired.map_err(|error| vec![error])?.files.unwrap_or_default();
+    let files = desired.map_err(|error| vec![error])?.files.filter(|_| !agent.is_observer()).unwrap_or_default();
     let too_large: Vec<_> = files.iter().filter_map(too_large).collect();
     if too_large.is_empty() { Ok(files.into_iter().filter_map(rendered).collect()) } else { Err(too_large) }
 }
@@ -132,4 +133,34 @@ fn board(objects: &OfflineObjects, agent: &Agent, namespace: &str) -> Result<Opt
         ReconcileError::permanent(Reason::BoardNotFound, message)
     })?;
     Ok(Some(Board { metadata: with_uid(&board.metadata), ..board.clone() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value) -> (ObjectKey, K) {
+        let metadata = json!({ "name": name, "namespace": "fleet" });
+        let value = json!({ "apiVersion": "muster.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec });
+        (ObjectKey::new("fleet", name), serde_json::from_value(value).unwrap())
+    }
+
+    #[test]
+    fn an_agent_that_muster_only_observes_gets_no_file() {
+        let gateway = json!({ "url": "ws://gw", "auth": {}, "workspaceRoot": "~/w", "apiUrl": "http://muster" });
+        let board = json!({ "gatewayRef": { "name": "gw" } });
+        let objects = OfflineObjects {
+            gateways: [object("AgentGateway", "gw", gateway)].into(),
+            boards: [object("Board", "ops", board)].into(),
+            ..OfflineObjects::default()
+        };
+        let rendered = |policy: &str| {
+            let spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "managementPolicy": policy });
+            files(&objects, &object::<Agent>("Agent", "nova", spec).1).unwrap()
+        };
+        assert!(!rendered("Manage").is_empty());
+        assert_eq!(rendered("Observe"), []);
+    }
 }
