@@ -43,6 +43,8 @@ pub struct Item {
     pub is_gateway_main: bool,
     /// Whether the agent has an Agent resource.
     pub is_mc_agent: bool,
+    /// Whether Muster only observes the agent.
+    pub is_observed: bool,
     /// The agent's phase in lower case.
     pub status: Option<&'static str>,
     /// The gateway's id of the agent.
@@ -145,6 +147,7 @@ impl Entry {
             is_board_lead: agent.spec.role == Role::Lead,
             is_gateway_main: agent.spec.role == Role::Main,
             is_mc_agent: true,
+            is_observed: agent.is_observer(),
             status: Some(status_word(phase)),
             openclaw_agent_id: status.and_then(|s| s.agent_id.clone()),
             openclaw_session_id: status.and_then(|s| s.session_key.clone()),
@@ -227,6 +230,7 @@ impl Item {
             is_board_lead: false,
             is_gateway_main: false,
             is_mc_agent: false,
+            is_observed: false,
             status: None,
             openclaw_agent_id: Some(agent.id.clone()),
             openclaw_session_id: None,
@@ -309,6 +313,7 @@ pub struct GatewayItem {
     version: Option<String>,
     agents: i32,
     ready_agents: i32,
+    observed_agents: i32,
     unmanaged_agents: i32,
     suspended: bool,
 }
@@ -325,6 +330,7 @@ impl GatewayItem {
             version: status.server_version,
             agents: counts.managed,
             ready_agents: counts.ready,
+            observed_agents: counts.observed,
             unmanaged_agents: counts.unmanaged,
             suspended: gateway.spec.suspend,
         }

@@ -81,6 +81,7 @@ test('next steps list bad conditions by severity and each message once', () => {
 test('a healthy agent has no next steps', () => {
   const well = ['Ready', 'Registered', 'CheckedIn'].map((type) => condition(type, 'True'));
   assert.deepEqual(model.nextSteps([...well, condition('Paused', 'False'), condition('CheckedIn', 'False', 'NotWoken')]), []);
+  assert.deepEqual(model.nextSteps([...well, condition('FilesSynced', 'Unknown', 'NotManaged')]), [], 'it is only observed');
 });
 
 test('Paused and Reconciling are no failures', () => {
@@ -104,6 +105,8 @@ test('a name in a command is quoted', () => {
   assert.equal(texts[0], `kubectl -n fleet describe agents.muster.dev 'x'\\''; rm -rf $HOME'`);
   const plain = model.commands({ namespace: 'fleet', resource_name: 'one' }).map((c) => c.text);
   assert.ok(plain.includes(`kubectl -n fleet annotate --overwrite agents.muster.dev one muster.dev/rotate-requested-at="$(date -u +%FT%TZ)"`));
+  const observed = model.commands({ namespace: 'fleet', resource_name: 'one', is_observed: true }).map((c) => c.text);
+  assert.deepEqual(observed, ['kubectl -n fleet describe agents.muster.dev one']);
 });
 
 test('settings become lines without unset fields', () => {

@@ -210,6 +210,24 @@ async fn the_heartbeat_of_a_suspended_agent_is_off_and_of_an_adopted_agent_is_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_observed_agent_is_marked_and_its_heartbeat_is_not_musters() {
+    let rig = Rig::new().await;
+    let spec = json!({
+        "boardRef": { "name": "ops" }, "agentId": "theirs", "managementPolicy": "Observe", "heartbeat": { "interval": "5m" },
+    });
+    rig.agent("fleet", "theirs", spec);
+    let gateway = json!({ "namespace": "fleet", "name": "gw" });
+    rig.status("fleet", "theirs", json!({ "agentId": "theirs", "gateway": gateway, "phase": "Active" }));
+    rig.worker("fleet", "ours");
+    let listed = rig.get(VIEWER, "/api/v1/agents").await;
+    let marks: Vec<_> = listed.json["items"].as_array().unwrap().iter().map(|item| &item["is_observed"]).collect();
+    assert_eq!(marks, [&json!(true), &json!(false)], "{}", listed.json);
+    let detail = rig.get(VIEWER, "/api/v1/agents/theirs").await.json;
+    assert_eq!((&detail["is_observed"], &detail["status"]), (&json!(true), &json!("active")));
+    assert_eq!(detail["heartbeat_config"], Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
 async fn reviews_are_cached_for_ten_seconds_and_failures_are_not_cached() {
     let rig = Rig::new().await;
     for _ in 0..5 {

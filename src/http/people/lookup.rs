@@ -77,14 +77,14 @@ impl PeopleApi {
     ///
     /// # Errors
     /// 404 when the caller may read no Agent with this id, 403 when the caller may not use `verb` or may read no Agent at all,
-    /// 409 when several gateways have an agent with this id.
+    /// 409 when several Agents have an agent with this id.
     pub(crate) async fn find_agent(&self, caller: &UserCaller, id: &str, verb: Verb) -> Result<Arc<Agent>, ApiError> {
         let found = self.state.store.agents_by(&AgentIndex::Id(id.to_owned()));
         let mut permitted = self.permitted(caller, (verb, ResourceKind::Agent), &found).await?;
         match (permitted.pop(), permitted.is_empty()) {
             (Some(agent), true) => Ok(agent),
             (Some(_), false) => {
-                let message = format!("agents on several gateways have the id {id:?}; use the uid of the Agent");
+                let message = format!("several Agents have an agent with the id {id:?}; use the uid of the Agent");
                 Err(ApiError::new(StatusCode::CONFLICT, "ambiguous", message))
             }
             (None, _) => Err(self.refusal(caller, id, verb, &found).await?),

@@ -87,7 +87,8 @@ impl PeopleApi {
         details.insert("identity_profile".into(), profile(&agent.spec.identity_profile));
         let adopted = Binding::of(agent).is_some_and(|binding| binding.adopted);
         let effective = AgentHeartbeat::of(agent, board.as_deref(), gateway.as_deref(), adopted);
-        details.insert("heartbeat_config".into(), heartbeat(&effective));
+        let shown = if agent.is_observer() { Value::Null } else { heartbeat(&effective) };
+        details.insert("heartbeat_config".into(), shown);
         merge(&entry.resolve(store), details)
     }
 }

@@ -82,8 +82,8 @@ export class Detail {
   show(agent) {
     const p = this.#parts;
     this.item(agent);
-    const role = agent.role ? `${model.word(agent.role)} · ` : '';
-    setText(p.sub, `${role}${agent.namespace}/${agent.resource_name}`);
+    const words = [agent.role && model.word(agent.role), agent.is_observed && 'Observed'].filter(Boolean);
+    setText(p.sub, [...words, `${agent.namespace}/${agent.resource_name}`].join(' · '));
     const conditions = agent.conditions ?? [];
     this.#steps(model.nextSteps(conditions));
     this.#conditions(model.sortConditions(conditions));

@@ -220,6 +220,7 @@ class Row {
   group = null;
   #name = el('span', { class: 'name' });
   #role = el('span', { class: 'tag' });
+  #observed = el('span', { class: 'tag' }, 'Observed');
   #sub = el('span', { class: 'sub' });
   #badge = badge();
   #reason = el('strong');
@@ -232,7 +233,7 @@ class Row {
   constructor(item, onOpen) {
     this.item = item;
     this.#link.addEventListener('click', onOpen);
-    const who = el('div', { class: 'who' }, this.#link, ' ', this.#role, this.#sub);
+    const who = el('div', { class: 'who' }, this.#link, ' ', this.#role, ' ', this.#observed, this.#sub);
     const what = el('div', { class: 'what' }, this.#task, this.#trouble);
     const seen = el('p', { class: 'seen' }, el('span', { class: 'lead' }, 'Last seen '), this.#time);
     this.node = el('li', { class: 'row', 'data-id': item.id }, who, this.#badge.node, what, seen);
@@ -245,6 +246,7 @@ class Row {
     setAttribute(this.#link, 'href', model.writeQuery(model.readFilter(''), item.id));
     setText(this.#role, model.word(item.role));
     this.#role.hidden = !item.role || item.role.toLowerCase() === 'worker';
+    this.#observed.hidden = !item.is_observed;
     setText(this.#sub, `${item.namespace}/${item.resource_name}`);
     this.#badge.update(item.status);
     this.#trouble.hidden = item.ready === true;

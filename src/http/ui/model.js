@@ -42,7 +42,8 @@ export const isFiltered = ({ phases, board, gateway, role, text }) =>
 export function searchText(item) {
   const { name, namespace, resource_name, role, board_name, gateway_name, status, reason, message } = item;
   const more = [item.current_task_id, item.openclaw_agent_id, item.id];
-  const all = [name, `${namespace}/${resource_name}`, role, board_name, gateway_name, status, reason, message, ...more];
+  const observed = item.is_observed ? 'observed' : '';
+  const all = [name, `${namespace}/${resource_name}`, role, observed, board_name, gateway_name, status, reason, message, ...more];
   return all.filter(Boolean).join('\n').toLowerCase();
 }
 
@@ -126,12 +127,15 @@ export const sortConditions = (conditions) =>
     (a, b) => URGENCY[tone(a)] - URGENCY[tone(b)] || rank(a) - rank(b) || compareText(a.type, b.type),
   );
 
-/** The problems of an agent, each message once. The reason `NotWoken` is no problem, because the spec asks for it. */
+/** Reasons of conditions that are no problem, because the spec asks for them. */
+const REQUESTED = ['NotWoken', 'NotManaged'];
+
+/** The problems of an agent, each message once. */
 export function nextSteps(conditions) {
   const said = new Set();
   return sortConditions(conditions).filter((condition) => {
     const text = condition.message || condition.reason;
-    if (tone(condition) === 'good' || condition.reason === 'NotWoken' || !text || said.has(text)) return false;
+    if (tone(condition) === 'good' || REQUESTED.includes(condition.reason) || !text || said.has(text)) return false;
     said.add(text);
     return true;
   });
@@ -158,12 +162,15 @@ export function fileState({ state, into }) {
 export const shellWord = (text) => (/^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
 /** The kubectl commands for an agent. */
-export function commands({ namespace, resource_name }) {
+export function commands({ namespace, resource_name, is_observed }) {
   const [ns, name] = [shellWord(namespace), shellWord(resource_name)];
   const request = (kind) =>
     `kubectl -n ${ns} annotate --overwrite agents.muster.dev ${name} muster.dev/${kind}-requested-at="$(date -u +%FT%TZ)"`;
+  const describe = { what: 'See everything about it', text: `kubectl -n ${ns} describe agents.muster.dev ${name}` };
+  // An agent that Muster only observes is neither written nor paused.
+  if (is_observed) return [describe];
   return [
-    { what: 'See everything about it', text: `kubectl -n ${ns} describe agents.muster.dev ${name}` },
+    describe,
     { what: 'Read and write everything again', text: request('sync') },
     { what: 'The same, files that are normally kept included', text: request('overwrite') },
     { what: 'Replace its token', text: request('rotate') },
