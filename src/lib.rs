@@ -13,6 +13,7 @@ pub mod command;
 pub mod controllers;
 pub mod core;
 pub mod export;
+pub mod gateway_connection;
 pub mod hash;
 pub mod http;
 pub mod import;

@@ -57,9 +57,10 @@ const LAYERS: &[Layer] = &[
         may_name: &["api", "core", "state", "metrics", "hash", "leadership"],
         must_not_use: &["kube::Client"],
     },
+    Layer { name: "gateway_connection", may_name: &["core", "openclaw"], must_not_use: &["kube", "axum"] },
     Layer {
         name: "import",
-        may_name: &["api", "templates", "core", "openclaw"],
+        may_name: &["api", "templates", "core", "gateway_connection", "openclaw"],
         must_not_use: &["kube::Client", "axum"],
     },
     Layer { name: "standalone", may_name: &["http"], must_not_use: &["minijinja"] },

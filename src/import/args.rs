@@ -2,32 +2,8 @@
 
 use url::Url;
 
-/// The longest URL in a resource, in characters.
-const MAX_URL_CHARS: usize = 512;
 /// The longest name, in characters: the limit of Kubernetes without the suffix `-device` of an AgentGateway's Secret.
 const MAX_NAME_CHARS: usize = 253 - "-device".len();
-
-/// Parses the URL of a flag.
-///
-/// # Errors
-/// A sentence that names the flag, and does not repeat a URL that may contain a credential.
-pub(super) fn url(flag: &str, text: &str, schemes: [&str; 2]) -> Result<Url, String> {
-    let begins = format!("{}:// or {}://", schemes[0], schemes[1]);
-    if text.contains(['@', '?', '#']) {
-        return Err(format!(
-            "{flag}: the URL is written to the manifest and must have no credentials, query or fragment; leave them out, and give \
-             the gateway's credential with --token-file or --password-file"
-        ));
-    }
-    let url = Url::parse(text).map_err(|e| format!("{flag} {text}: {e}; give a URL that begins with {begins}"))?;
-    if !schemes.contains(&url.scheme()) {
-        return Err(format!("{flag} {url}: give a URL that begins with {begins}"));
-    }
-    if url.as_str().len() > MAX_URL_CHARS {
-        return Err(format!("{flag}: an AgentGateway takes at most {MAX_URL_CHARS} characters; give a shorter URL"));
-    }
-    Ok(url)
-}
 
 /// Checks the name of a namespace (an RFC 1123 label).
 ///

@@ -2,28 +2,20 @@
 
 mod args;
 mod manifests;
-mod read;
 #[cfg(test)]
 mod schema;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use manifests::{ImportedAgents, Names, agents, manifest};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::core::gateway::credential;
-use crate::openclaw::{Auth, ConnectionSettings, DeviceKey, Dial, Fingerprint, Network, Trust};
+use crate::gateway_connection::{self, GatewayConnectionOptions, OpenGateway, gateway_url, plain_url};
+use crate::openclaw::{Dial, Network};
 
 type Failure = Box<dyn std::error::Error>;
-
-/// The read interval of the client, longer than any import.
-const RESYNC: Duration = Duration::from_hours(1);
-/// Most pending requests.
-const MAX_IN_FLIGHT: usize = 8;
 
 /// The options of `muster import`.
 #[derive(Debug, clap::Args)]
@@ -32,19 +24,9 @@ pub struct ImportOptions {
     // Not parsed by clap, whose error would repeat a credential in the URL.
     #[arg(long, value_name = "URL")]
     pub gateway: String,
-    /// File with the gateway's token. Without it, and without --password-file, `MUSTER_GATEWAY_TOKEN` has the token.
-    #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
-    pub token_file: Option<PathBuf>,
-    /// File with the gateway's password.
-    #[arg(long, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
-    /// File with the PEM certificates of the authority that signed the gateway's certificate. Default: the system's roots.
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// The SHA-256 of the gateway's certificate, 64 hexadecimal digits with or without colons. Any other certificate is
-    /// refused.
-    #[arg(long, value_name = "SHA256", value_parser = fingerprint)]
-    pub fingerprint: Option<Fingerprint>,
+    /// How the command reaches the gateway.
+    #[command(flatten)]
+    pub connection: GatewayConnectionOptions,
     /// Namespace that is written into the manifests. Default: none, so that kubectl's applies.
     #[arg(long, short, value_name = "NAMESPACE", value_parser = args::namespace)]
     pub namespace: Option<String>,
@@ -60,9 +42,6 @@ pub struct ImportOptions {
     /// Write the Agents alone: the AgentGateway and the Board exist already.
     #[arg(long)]
     pub only_agents: bool,
-    /// Timeout in seconds, the wait for a person who approves this device included.
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
-    pub timeout: u64,
 }
 
 /// The checked options of an import.
@@ -75,7 +54,7 @@ struct ImportRequest<'a> {
 
 impl<'a> ImportRequest<'a> {
     fn read(options: &'a ImportOptions) -> Result<Self, Failure> {
-        let url = args::url("--gateway", &options.gateway, ["ws", "wss"])?;
+        let url = gateway_url("--gateway", &options.gateway)?;
         let name = |given: &Option<String>, prefix, flag| match given {
             Some(name) => Ok(name.clone()),
             None => args::derived(prefix, flag, &url),
@@ -85,7 +64,7 @@ impl<'a> ImportRequest<'a> {
             gateway: name(&options.gateway_name, "gateway", "--gateway-name")?,
             board: name(&options.board_name, "imported", "--board-name")?,
         };
-        let api_url = args::url("--api-url", &options.api_url, ["http", "https"])?;
+        let api_url = plain_url("--api-url", &options.api_url, ["http", "https"])?;
         Ok(Self { options, url, api_url, names })
     }
 }
@@ -119,59 +98,13 @@ pub fn main(options: &ImportOptions) -> Result<(), Failure> {
 /// A sentence that names the flag, the file or the gateway, and says what to do.
 pub async fn import(options: &ImportOptions, dial: Arc<dyn Dial>) -> Result<Import, Failure> {
     let request = ImportRequest::read(options)?;
-    let limit = Duration::from_secs(options.timeout);
-    let inventory = read::inventory(settings(&request)?, dial, limit).await?;
+    let settings = options.connection.settings(&request.url)?;
+    let report = &mut |line: &str| eprintln!("{line}");
+    let OpenGateway { inventory, .. } =
+        gateway_connection::open(settings, dial, options.connection.limit(), report).await?;
     let mut imported = agents(&inventory, &request.names);
     imported.notes.push(format!("{} agents of {}", imported.manifests.len(), request.url));
     Ok(Import { manifests: text(&request, &imported)?, notes: imported.notes })
-}
-
-fn fingerprint(text: &str) -> Result<Fingerprint, &'static str> {
-    Fingerprint::parse(text).ok_or("give the SHA-256 of the certificate: 64 hexadecimal digits, with or without colons")
-}
-
-fn settings(ImportRequest { options, url, .. }: &ImportRequest) -> Result<ConnectionSettings, Failure> {
-    if url.scheme() == "ws" && (options.ca_file.is_some() || options.fingerprint.is_some()) {
-        return Err(format!("--gateway {url}: only wss:// has a certificate for --ca-file or --fingerprint").into());
-    }
-    let pem = options.ca_file.as_deref().map(|path| contents("--ca-file", path)).transpose()?.map(String::into_bytes);
-    let trust = match (options.fingerprint, pem) {
-        (Some(fingerprint), pem) => Trust::Pinned { fingerprint, pem },
-        (None, Some(pem)) => Trust::Pem(pem),
-        (None, None) => Trust::Platform,
-    };
-    let device_key = DeviceKey::generate().map_err(|e| format!("no randomness for a device identity: {e}"))?;
-    Ok(ConnectionSettings {
-        url: url.clone(),
-        auth: auth(options)?,
-        device_key: Arc::new(device_key),
-        device_token: None,
-        previous: None,
-        trust,
-        max_in_flight: MAX_IN_FLIGHT,
-        resync: RESYNC,
-    })
-}
-
-fn auth(options: &ImportOptions) -> Result<Auth, Failure> {
-    if let Some(path) = &options.password_file {
-        return Ok(Auth::Password(credential::of_file(&contents("--password-file", path)?).into()));
-    }
-    if let Some(path) = &options.token_file {
-        return Ok(Auth::Token(credential::of_file(&contents("--token-file", path)?).into()));
-    }
-    let token = std::env::var("MUSTER_GATEWAY_TOKEN").ok().filter(|token| !token.is_empty());
-    let token = token.ok_or("no credential: give --token-file or --password-file, or set MUSTER_GATEWAY_TOKEN")?;
-    Ok(Auth::Token(token.into()))
-}
-
-fn contents(flag: &str, path: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{flag} {}: {e}", path.display()))?;
-    if credential::of_file(&text).trim().is_empty() {
-        Err(format!("{flag} {}: it is empty", path.display()).into())
-    } else {
-        Ok(text)
-    }
 }
 
 /// The manifests as one YAML stream.
@@ -197,7 +130,7 @@ fn comments(ImportRequest { options, url, names, .. }: &ImportRequest, count: us
     if !options.only_agents {
         lines.push("# The credential is not in here. Create its Secret first, in the same namespace:".to_owned());
         lines.push(format!("#   kubectl create secret generic {name}-auth --from-file={key}=FILE"));
-        if options.ca_file.is_some() {
+        if options.connection.ca_file.is_some() {
             lines.push(format!("#   kubectl create secret generic {name}-ca --from-file=ca.crt=FILE"));
         }
     }
@@ -206,7 +139,7 @@ fn comments(ImportRequest { options, url, names, .. }: &ImportRequest, count: us
 
 /// The key of the credential in its Secret.
 fn key(options: &ImportOptions) -> &'static str {
-    if options.password_file.is_some() { "password" } else { "token" }
+    if options.connection.password_file.is_some() { "password" } else { "token" }
 }
 
 /// The AgentGateway.
@@ -219,10 +152,10 @@ fn gateway(ImportRequest { options, url, api_url, names }: &ImportRequest) -> Va
         "workspaceRoot": "~/.openclaw",
         "apiUrl": api_url.as_str().trim_end_matches('/'),
     });
-    if options.ca_file.is_some() {
+    if options.connection.ca_file.is_some() {
         spec["tls"]["caSecretRef"] = json!({ "name": format!("{name}-ca"), "key": "ca.crt" });
     }
-    if let Some(fingerprint) = options.fingerprint {
+    if let Some(fingerprint) = options.connection.fingerprint {
         spec["tls"]["fingerprint"] = json!(fingerprint.to_string());
     }
     manifest("AgentGateway", name, names, &spec)
@@ -231,6 +164,7 @@ fn gateway(ImportRequest { options, url, api_url, names }: &ImportRequest) -> Va
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::openclaw::Fingerprint;
 
     #[derive(clap::Parser)]
     struct Line {
@@ -242,7 +176,8 @@ mod tests {
     fn answer(arguments: &[&str]) -> String {
         match <Line as clap::Parser>::try_parse_from([&["import"], arguments].concat()) {
             Ok(line) => {
-                let settings = ImportRequest::read(&line.options).and_then(|request| settings(&request));
+                let settings = ImportRequest::read(&line.options);
+                let settings = settings.and_then(|request| Ok(line.options.connection.settings(&request.url)?));
                 settings.map_or_else(|e| e.to_string(), |settings| format!("{:?}", settings.trust))
             }
             Err(error) => error.to_string(),

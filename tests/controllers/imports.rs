@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster::api::{Agent, AgentGateway, Board};
+use muster::gateway_connection::GatewayConnectionOptions;
 use muster::import::{Import, ImportOptions, import};
 use muster_simulator::{Profile, RosterShape, Simulator};
 use serde_json::{Value, json};
@@ -57,16 +58,18 @@ async fn run_import(rig: &Rig) -> Import {
     std::fs::write(&token_file, "secret-token").unwrap();
     let options = ImportOptions {
         gateway: "ws://people:18789".into(),
-        token_file: Some(token_file),
-        password_file: None,
-        ca_file: None,
-        fingerprint: None,
+        connection: GatewayConnectionOptions {
+            token_file: Some(token_file),
+            password_file: None,
+            ca_file: None,
+            fingerprint: None,
+            timeout: 60,
+        },
         namespace: None,
         gateway_name: Some("theirs".into()),
         board_name: Some("imported".into()),
         api_url: "http://muster".into(),
         only_agents: false,
-        timeout: 60,
     };
     import(&options, rig.dial()).await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! Reads a gateway, and reports obstacles and their remedies on standard error.
+//! Opens a connection, reads the gateway's roster and config, and reports obstacles with their remedies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,19 +6,28 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::import::Failure;
 use crate::openclaw::model::{ConnectionState, Inventory, ReadFailure, Refusal, RefusalKind};
 use crate::openclaw::{ConnectionSettings, Dial, GatewayClient};
 
-/// Reads roster and config.
+/// A gateway that has answered.
+#[derive(Debug)]
+pub struct OpenGateway {
+    /// The client. The connection ends with it.
+    pub client: GatewayClient,
+    /// Its roster and config.
+    pub inventory: Arc<Inventory>,
+}
+
+/// Opens the connection, and reads roster and config. `report` gets a sentence about each obstacle on the way.
 ///
 /// # Errors
 /// The gateway refused this client, or the read did not succeed within `limit`. The error names the last obstacle.
-pub(super) async fn inventory(
+pub(crate) async fn open(
     settings: ConnectionSettings,
     dial: Arc<dyn Dial>,
     limit: Duration,
-) -> Result<Arc<Inventory>, Failure> {
+    report: &mut dyn FnMut(&str),
+) -> Result<OpenGateway, String> {
     let (url, device_key) = (settings.url.clone(), Arc::clone(&settings.device_key));
     let gateway = GatewayClient::open(settings, dial, Arc::new(()));
     let (mut connection, mut inventory, mut failure) =
@@ -41,23 +50,26 @@ pub(super) async fn inventory(
             }
         };
         if !obstacle.is_empty() && obstacle != reported {
-            eprintln!("{obstacle}");
+            report(&obstacle);
             reported = obstacle;
         }
         // Each branch is cancel-safe: watches and a timer.
         tokio::select! {
             biased;
-            changed = inventory.changed() => changed?,
-            changed = connection.changed() => changed?,
-            changed = failure.changed() => changed?,
+            changed = inventory.changed() => changed.map_err(|e| e.to_string())?,
+            changed = connection.changed() => changed.map_err(|e| e.to_string())?,
+            changed = failure.changed() => changed.map_err(|e| e.to_string())?,
             () = tokio::time::sleep_until(end) => break Err(timed_out(&url, limit, &reported)),
         }
     };
     if was_unpaired && matches!(*connection.borrow(), ConnectionState::Up(_)) {
         let id = device_key.device_id();
-        eprintln!("this device is no longer used; run this where the gateway runs: openclaw devices remove {id}");
+        report(&format!(
+            "this device is no longer used; run this where the gateway runs: openclaw devices remove {id}"
+        ));
     }
-    Ok(read?)
+    let inventory: Arc<Inventory> = read?;
+    Ok(OpenGateway { client: gateway, inventory })
 }
 
 fn unreadable(failure: &ReadFailure) -> String {
@@ -69,7 +81,7 @@ fn timed_out(url: &Url, limit: Duration, reported: &str) -> String {
     format!("--gateway {url}: there was no answer within {} s; see --timeout{last}", limit.as_secs())
 }
 
-/// The remedy for a refusal that a person can resolve while the import waits.
+/// The remedy for a refusal that a person can resolve while the command waits.
 ///
 /// # Errors
 /// Any other refusal, with its remedy.
@@ -137,9 +149,8 @@ mod tests {
             max_in_flight: 8,
             resync: Duration::from_hours(1),
         };
-        inventory(settings, Arc::new(SimulatorDial(simulator.clone())), Duration::from_mins(2))
-            .await
-            .map_err(|e| e.to_string())
+        let dial = Arc::new(SimulatorDial(simulator.clone()));
+        open(settings, dial, Duration::from_mins(2), &mut |_| {}).await.map(|gateway| gateway.inventory)
     }
 
     fn simulator() -> Simulator {
