@@ -16,7 +16,8 @@ use super::requests::ObjectPath;
 use super::session::{Cluster, CommandError, Streams, conclude, namespace};
 use crate::api::crds;
 use crate::api::object_key::ObjectKey;
-use crate::core::agent::offline::{self, OfflineFile, OfflineObjects};
+use crate::core::agent::offline::{self, OfflineFile};
+use crate::core::agent::offline_objects::OfflineObjects;
 use crate::core::agent::templates::ConfigMapContent;
 
 /// The kinds that the files of an agent follow from.
@@ -159,9 +160,9 @@ impl InMemoryApi {
 fn add(objects: &mut OfflineObjects, manifest: &FileManifest, object: Value) -> Result<(), String> {
     let key = key(manifest);
     match manifest.resource.kind.as_str() {
-        "AgentGateway" => drop(objects.gateways.insert(key, read(object)?)),
-        "Board" => drop(objects.boards.insert(key, read(object)?)),
-        "Agent" => drop(objects.agents.insert(key, read(object)?)),
+        "AgentGateway" => drop(objects.gateways.insert(key, Arc::new(read(object)?))),
+        "Board" => drop(objects.boards.insert(key, Arc::new(read(object)?))),
+        "Agent" => drop(objects.agents.insert(key, Arc::new(read(object)?))),
         _ => drop(objects.config_maps.insert(key, content(&object))),
     }
     Ok(())

@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use crate::api::agent::{AgentStatus, Parents};
-use crate::api::keys;
+use crate::api::agent::{Agent, AgentStatus, Parents};
 use crate::api::requests::{RequestKind, RequestStatus};
+use crate::api::{AgentGateway, Board, keys};
 
 /// The largest difference by which the clock of a requester may be ahead of Muster's clock.
 const MAX_CLOCK_SKEW: Duration = Duration::from_mins(10);
@@ -98,6 +98,20 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// The requests in the annotations of an Agent, its Board and its AgentGateway.
+    #[must_use]
+    pub fn of(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: Timestamp) -> Self {
+        let own = RequestTimes::read(agent.metadata.annotations.as_ref(), now);
+        let of_board =
+            board.map(|board| RequestTimes::read(board.metadata.annotations.as_ref(), now)).unwrap_or_default();
+        let above = of_board.union(&RequestTimes::read(gateway.metadata.annotations.as_ref(), now));
+        let parents = Parents {
+            board_uid: board.and_then(|board| board.metadata.uid.clone()),
+            gateway_uid: gateway.metadata.uid.clone().unwrap_or_default(),
+        };
+        Self::new(own, above, parents, &agent.status.clone().unwrap_or_default())
+    }
+
     /// The requests to an agent with this status.
     ///
     /// # Guarantees
@@ -116,6 +130,12 @@ impl Requests {
             }
         }
         Self { own, from_parents, due, parents }
+    }
+
+    /// The same requests to an agent with another status.
+    #[must_use]
+    pub fn with_status(&self, status: &AgentStatus) -> Self {
+        Self::new(self.own.clone(), self.from_parents.clone(), self.parents.clone(), status)
     }
 
     /// The time of a request that is still due.

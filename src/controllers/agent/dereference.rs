@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::api::ConditionType;
-use crate::api::agent::{Agent, Parents};
+use crate::api::agent::Agent;
 use crate::api::allowed_namespaces::NamespacesFrom;
 use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
@@ -23,7 +23,7 @@ use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::{address, admits_labels, api_url, gateway_key};
 use crate::core::names;
 use crate::core::objects::Objects;
-use crate::core::requests::{RequestTimes, Requests};
+use crate::core::requests::Requests;
 use crate::state::kube_store::KubeStore;
 use crate::state::store::{Denial, StoreError};
 
@@ -62,15 +62,7 @@ impl AgentParents {
 
     /// The one-shot requests to an Agent.
     pub(super) fn requests(&self, agent: &Agent, now: jiff::Timestamp) -> Requests {
-        let own = RequestTimes::read(agent.metadata.annotations.as_ref(), now);
-        let of_board = self.board.as_ref().map(|board| RequestTimes::read(board.metadata.annotations.as_ref(), now));
-        let of_gateway = RequestTimes::read(self.gateway.metadata.annotations.as_ref(), now);
-        let above = of_board.unwrap_or_default().union(&of_gateway);
-        let parents = Parents {
-            board_uid: self.board.as_ref().and_then(|board| board.metadata.uid.clone()),
-            gateway_uid: self.gateway.metadata.uid.clone().unwrap_or_default(),
-        };
-        Requests::new(own, above, parents, &agent.status.clone().unwrap_or_default())
+        Requests::of(agent, self.board.as_deref(), &self.gateway, now)
     }
 }
 

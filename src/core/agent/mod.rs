@@ -34,6 +34,7 @@ pub(crate) mod memory_objects;
 pub mod observed;
 pub mod observer;
 pub mod offline;
+pub mod offline_objects;
 pub mod passed_config;
 pub mod permissions;
 pub mod plan;

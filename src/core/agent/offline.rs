@@ -1,6 +1,5 @@
 //! The workspace files of an agent from manifests alone, without a cluster and without a gateway. Pure.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,16 +9,17 @@ use secrecy::SecretString;
 use super::admission::identity;
 use super::build::build;
 use super::desired::{Delivery, DesiredFile};
+use super::offline_objects::OfflineObjects;
 use super::references::References;
 use super::resolved_names::ResolvedNames;
 use super::soul_files::RoleSoul;
-use super::templates::{ConfigMapContent, collect, origins};
+use super::templates::{collect, origins};
 use super::token::secret::Token;
 use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, Board, Reason};
 use crate::core::error::ReconcileError;
-use crate::core::gateway_ref::{address, api_url};
+use crate::core::gateway_ref::{address, api_url, gateway_of_agent};
 use crate::core::names;
 use crate::core::requests::Requests;
 
@@ -27,21 +27,6 @@ use crate::core::requests::Requests;
 pub const PLACEHOLDER_UID: &str = "00000000-0000-0000-0000-000000000000";
 /// The token in the files.
 pub const PLACEHOLDER_TOKEN: &str = "TOKEN-OF-THE-AGENT";
-
-/// The objects of manifests.
-#[derive(Clone, Debug, Default)]
-pub struct OfflineObjects {
-    /// The AgentGateways.
-    pub gateways: BTreeMap<ObjectKey, AgentGateway>,
-    /// The Boards.
-    pub boards: BTreeMap<ObjectKey, Board>,
-    /// The Agents.
-    pub agents: BTreeMap<ObjectKey, Agent>,
-    /// The ConfigMaps.
-    pub config_maps: BTreeMap<ObjectKey, ConfigMapContent>,
-    /// The URL of Muster's HTTP API for gateways without `spec.apiUrl`.
-    pub api_url: Option<String>,
-}
 
 /// A rendered file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,17 +78,9 @@ fn references(objects: &OfflineObjects, agent: &Agent) -> Result<References, Rec
     names::of_agent(agent)?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
     let board = board(objects, agent, &namespace)?;
-    let reference = board.as_ref().map(|board| &board.spec.gateway_ref).or(agent.spec.gateway_ref.as_ref());
-    let Some(reference) = reference else {
-        let message = "the Agent needs spec.boardRef, or spec.gatewayRef if it is a Main agent";
-        return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
-    };
-    let key = ObjectKey::new(reference.namespace.as_deref().unwrap_or(&namespace), &reference.name);
-    let gateway = objects.gateways.get(&key).ok_or_else(|| {
-        let message = format!("AgentGateway {key} is in none of the files; give the file that has it");
-        ReconcileError::permanent(Reason::GatewayNotFound, message)
-    })?;
-    let gateway = AgentGateway { metadata: with_uid(&gateway.metadata), ..gateway.clone() };
+    let board = board.map(|board| Board { metadata: with_uid(&board.metadata), ..board.as_ref().clone() });
+    let (key, gateway) = gateway(objects, agent, board.as_ref())?;
+    let gateway = AgentGateway { metadata: with_uid(&gateway.metadata), ..gateway.as_ref().clone() };
     let agent = Agent { metadata: with_uid(&agent.metadata), ..agent.clone() };
     let mut token = Token::missing();
     token.value = Some(SecretString::from(PLACEHOLDER_TOKEN));
@@ -124,15 +101,43 @@ fn references(objects: &OfflineObjects, agent: &Agent) -> Result<References, Rec
     })
 }
 
-fn board(objects: &OfflineObjects, agent: &Agent, namespace: &str) -> Result<Option<Board>, ReconcileError> {
+/// The Board of an Agent.
+///
+/// # Errors
+/// It is in no file.
+pub(super) fn board(
+    objects: &OfflineObjects,
+    agent: &Agent,
+    namespace: &str,
+) -> Result<Option<Arc<Board>>, ReconcileError> {
     let Some(reference) = &agent.spec.board_ref else { return Ok(None) };
     let key = ObjectKey::new(namespace, &reference.name);
-    let board = objects.boards.get(&key).ok_or_else(|| {
+    let board = objects.boards.get(&key).cloned().ok_or_else(|| {
         let message =
             format!("Board {key}, which spec.boardRef names, is in none of the files; give the file that has it");
         ReconcileError::permanent(Reason::BoardNotFound, message)
     })?;
-    Ok(Some(Board { metadata: with_uid(&board.metadata), ..board.clone() }))
+    Ok(Some(board))
+}
+
+/// The AgentGateway of an Agent.
+///
+/// # Errors
+/// It is in no file, or the Agent names none.
+pub(super) fn gateway(
+    objects: &OfflineObjects,
+    agent: &Agent,
+    board: Option<&Board>,
+) -> Result<(ObjectKey, Arc<AgentGateway>), ReconcileError> {
+    let key = gateway_of_agent(agent, board).ok_or_else(|| {
+        let message = "the Agent needs spec.boardRef, or spec.gatewayRef if it is a Main agent";
+        ReconcileError::permanent(Reason::InvalidSpec, message)
+    })?;
+    let gateway = objects.gateways.get(&key).cloned().ok_or_else(|| {
+        let message = format!("AgentGateway {key} is in none of the files; give the file that has it");
+        ReconcileError::permanent(Reason::GatewayNotFound, message)
+    })?;
+    Ok((key, gateway))
 }
 
 #[cfg(test)]
