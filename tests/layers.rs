@@ -60,7 +60,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "gateway_connection", may_name: &["core", "openclaw"], must_not_use: &["kube", "axum"] },
     Layer {
         name: "import",
-        may_name: &["api", "templates", "core", "gateway_connection", "openclaw"],
+        may_name: &["api", "templates", "core", "gateway_connection", "openclaw", "hash"],
         must_not_use: &["kube::Client", "axum"],
     },
     Layer { name: "standalone", may_name: &["http"], must_not_use: &["minijinja"] },

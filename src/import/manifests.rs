@@ -35,6 +35,8 @@ pub(super) struct Names {
 pub(super) struct ImportedAgents {
     /// The Agent manifests, in the order of the agents' ids.
     pub(super) manifests: Vec<Value>,
+    /// The ConfigMaps with the texts of the agents' files.
+    pub(super) config_maps: Vec<Value>,
     /// Sentences about agents and settings without a manifest.
     pub(super) notes: Vec<String>,
 }

@@ -1,19 +1,25 @@
 //! `muster import`: writes manifests for the existing agents of a gateway. The command only reads from the gateway.
 
 mod args;
+mod file_templates;
 mod manifests;
 #[cfg(test)]
 mod schema;
+mod secret_texts;
+mod workspace;
 
 use std::io::Write;
 use std::sync::Arc;
 
+use file_templates::{FileRules, templates};
 use manifests::{ImportedAgents, Names, agents, manifest};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::gateway_connection::{self, GatewayConnectionOptions, OpenGateway, gateway_url, plain_url};
-use crate::openclaw::{Dial, Network};
+use crate::openclaw::{Auth, Dial, Network};
+use crate::templates::FileName;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -42,6 +48,10 @@ pub struct ImportOptions {
     /// Write the Agents alone: the AgentGateway and the Board exist already.
     #[arg(long)]
     pub only_agents: bool,
+    /// Write the texts of the agents' files too, as templates in a ConfigMap for each agent, so that they can be edited from there: AGENTS.md,
+    /// SOUL.md, TOOLS.md, IDENTITY.md and HEARTBEAT.md, as far as the gateway gives them.
+    #[arg(long)]
+    pub files: bool,
 }
 
 /// The checked options of an import.
@@ -100,11 +110,44 @@ pub async fn import(options: &ImportOptions, dial: Arc<dyn Dial>) -> Result<Impo
     let request = ImportRequest::read(options)?;
     let settings = options.connection.settings(&request.url)?;
     let report = &mut |line: &str| eprintln!("{line}");
-    let OpenGateway { inventory, .. } =
-        gateway_connection::open(settings, dial, options.connection.limit(), report).await?;
-    let mut imported = agents(&inventory, &request.names);
+    let credential = settings.auth.clone();
+    let gateway = gateway_connection::open(settings, dial, options.connection.limit(), report).await?;
+    let mut imported = agents(&gateway.inventory, &request.names);
+    if options.files {
+        add_files(&gateway, &credential, &request.names, &mut imported).await?;
+    }
     imported.notes.push(format!("{} agents of {}", imported.manifests.len(), request.url));
     Ok(Import { manifests: text(&request, &imported)?, notes: imported.notes })
+}
+
+/// Adds the texts of the agents' files.
+async fn add_files(
+    OpenGateway { client, inventory }: &OpenGateway,
+    credential: &Auth,
+    names: &Names,
+    imported: &mut ImportedAgents,
+) -> Result<(), Failure> {
+    let id = |manifest: &Value| manifest["spec"]["agentId"].as_str().unwrap_or_default().to_owned();
+    let is_served = |id: &String| inventory.agents.get(id).is_some_and(|row| row.in_roster);
+    let ids = imported.manifests.iter().map(id).filter(is_served).collect();
+    let read = workspace::read(client, inventory, ids).await?;
+    for manifest in &mut imported.manifests {
+        let id = id(manifest);
+        let Some(files) = read.get(&id) else { continue };
+        let entry = inventory.agents.get(&id).and_then(|row| row.entry.as_ref());
+        let credential = credential.secret().expose_secret();
+        let rules = FileRules { limits: inventory.prompt_limits, entry, credential };
+        let made = templates(&id, files, rules);
+        imported.config_maps.extend(file_templates::add(manifest, &made, names));
+        imported.notes.extend(made.notes);
+    }
+    let accepted: Vec<_> = workspace::accepted(inventory).collect();
+    let refused: Vec<_> =
+        workspace::FILES.iter().filter(|name| !accepted.contains(name)).map(FileName::as_str).collect();
+    if !refused.is_empty() {
+        imported.notes.push(format!("the gateway does not give the text of {}", refused.join(", ")));
+    }
+    Ok(())
 }
 
 /// The manifests as one YAML stream.
@@ -116,7 +159,7 @@ fn text(request: &ImportRequest, imported: &ImportedAgents) -> Result<String, Fa
         objects.push(manifest("Board", &names.board, names, &json!({ "gatewayRef": { "name": names.gateway } })));
     }
     let mut text = comments(request, imported.manifests.len());
-    for object in objects.iter().chain(&imported.manifests) {
+    for object in objects.iter().chain(&imported.config_maps).chain(&imported.manifests) {
         text.push_str("---\n");
         text.push_str(&serde_saphyr::to_string(object)?);
     }

@@ -13,6 +13,7 @@ mod filters;
 mod fold;
 mod template_lint;
 mod variables;
+mod verbatim;
 
 pub use built_in::built_in;
 pub use engine::{Budget, MAX_OUTPUT_BYTES, Template, render};
@@ -20,6 +21,7 @@ pub use error::RenderError;
 pub use file_name::{FileName, InvalidFileName, standard_files};
 pub use fold::{fold, untrusted};
 pub use variables::{AgentVariables, SoulText, Variables};
+pub use verbatim::verbatim;
 
 #[cfg(test)]
 mod command_tests;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use muster::api::{Agent, AgentGateway, Board};
 use muster::gateway_connection::GatewayConnectionOptions;
 use muster::import::{Import, ImportOptions, import};
@@ -52,7 +53,7 @@ fn gateway(shape: &Shape, profile: Profile) -> Simulator {
     gateway
 }
 
-async fn run_import(rig: &Rig) -> Import {
+async fn run_import(rig: &Rig, files: bool) -> Import {
     let folder = tempfile::tempdir().unwrap();
     let token_file = folder.path().join("token");
     std::fs::write(&token_file, "secret-token").unwrap();
@@ -70,6 +71,7 @@ async fn run_import(rig: &Rig) -> Import {
         board_name: Some("imported".into()),
         api_url: "http://muster".into(),
         only_agents: false,
+        files,
     };
     import(&options, rig.dial()).await.unwrap()
 }
@@ -82,6 +84,7 @@ fn apply(rig: &Rig, manifests: &str) -> BTreeSet<String> {
         match manifest["kind"].as_str().unwrap() {
             "AgentGateway" => rig.apply::<AgentGateway>(manifest),
             "Board" => rig.apply::<Board>(manifest),
+            "ConfigMap" => rig.apply::<ConfigMap>(manifest),
             _ => {
                 ids.insert(manifest["spec"]["agentId"].as_str().unwrap().to_owned());
                 rig.apply::<Agent>(manifest);
@@ -98,7 +101,7 @@ async fn check(shape: &Shape, profile: Profile) {
     rig.host("people", &gateway);
     rig.secret("theirs-auth", "token", "secret-token");
     let before = snapshot(&gateway);
-    let imported = run_import(&rig).await;
+    let imported = run_import(&rig, false).await;
     assert_eq!(snapshot(&gateway), before, "{name} {version}: the import reads alone");
     let ids = apply(&rig, &imported.manifests);
     let all: BTreeSet<_> = gateway.agents().into_keys().collect();
@@ -140,12 +143,69 @@ async fn agents_that_share_a_workspace_are_left_out_with_a_note_about_the_other_
     let shape = SHAPES.iter().find(|shape| shape.name == "nested_workspaces").unwrap();
     let gateway = gateway(shape, Profile::v2026_9_6());
     rig.host("people", &gateway);
-    let imported = run_import(&rig).await;
+    let imported = run_import(&rig, false).await;
     assert!(imported.manifests.contains("agentId: free") && !imported.manifests.contains("agentId: coder"));
     for id in ["desk", "coder"] {
         let noted = |note: &&String| note.starts_with(&format!("{id}: left out")) && note.contains("workspace of");
         assert_eq!(imported.notes.iter().filter(noted).count(), 1, "{:?}", imported.notes);
     }
+}
+
+/// The manifests of an agent and its ConfigMap.
+fn manifests_of(manifests: &str, id: &str) -> (Value, Value) {
+    let documents = manifests.split("---\n").skip(1).map(|text| serde_saphyr::from_str::<Value>(text).unwrap());
+    let documents: Vec<_> = documents.collect();
+    let agent = documents.iter().find(|one| one["spec"]["agentId"] == id).unwrap().clone();
+    let name = &agent["spec"]["templates"]["configMapRef"]["name"];
+    let texts = documents.iter().find(|one| one["kind"] == "ConfigMap" && one["metadata"]["name"] == *name).unwrap();
+    (agent, texts.clone())
+}
+
+async fn check_files(profile: Profile) {
+    let version = profile.version;
+    let (mut rig, _) = Rig::new();
+    let gateway = gateway(&SHAPES[0], profile);
+    let id = gateway.agents().into_keys().find(|id| id != "main").unwrap();
+    let (soul, agents) = ("# Soul\n\nI write {{ name }} and {% this %}.\n", "# Agents\n\nMy own rules.\n");
+    gateway.edit_file(&id, "SOUL.md", Some(soul));
+    gateway.edit_file(&id, "AGENTS.md", Some(agents));
+    gateway.edit_file(&id, "IDENTITY.md", Some("X-Agent-Token: uY3kQ9_xTz7Lw0aBcDeFgHiJkLmNoPqRsTuVwXyZ1-2\n"));
+    rig.host("people", &gateway);
+    rig.secret("theirs-auth", "token", "secret-token");
+    let before = snapshot(&gateway);
+    let imported = run_import(&rig, true).await;
+    assert_eq!(snapshot(&gateway), before, "{version}: the import reads alone");
+    let left_out = format!("{id}: the text of IDENTITY.md is left out: line 1 looks like a secret");
+    assert!(imported.notes.iter().any(|note| note.starts_with(&left_out)), "{:?}", imported.notes);
+    assert!(!imported.manifests.contains("uY3kQ9") && !imported.manifests.contains("what I know"));
+    apply(&rig, &imported.manifests);
+    rig.until_ready().await;
+    rig.run_for(LONG).await;
+    assert_eq!(snapshot(&gateway), before, "{version}: the adoption changes nothing");
+
+    let (mut agent, mut texts) = manifests_of(&imported.manifests, &id);
+    texts["data"]["SOUL.md"] = json!("Another soul.\n");
+    rig.apply::<ConfigMap>(texts);
+    rig.until("the edited text", |_| gateway.file(&id, "SOUL.md").as_deref() == Some("Another soul.\n")).await;
+    assert_eq!(gateway.file(&id, "AGENTS.md").as_deref(), Some(agents));
+
+    // The agent gets the check-in command after its own text, or in a file of its own.
+    let files = agent["spec"]["files"].as_array_mut().unwrap();
+    files.retain(|file| file["name"] != "TOOLS.md");
+    rig.apply::<Agent>(agent);
+    let carries_command = |name: &str| gateway.file(&id, name).is_some_and(|text| text.contains("/heartbeat"));
+    rig.until("the check-in command", |_| carries_command("AGENTS.md") || carries_command("TOOLS.md")).await;
+    assert!(gateway.file(&id, "AGENTS.md").unwrap().starts_with(agents), "{version}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn imported_texts_change_nothing_and_can_be_edited_from_there_on_2026_9_6() {
+    check_files(Profile::v2026_9_6()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn imported_texts_change_nothing_and_can_be_edited_from_there_on_2026_3_2() {
+    check_files(Profile::v2026_3_2()).await;
 }
 
 #[test]

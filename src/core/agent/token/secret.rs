@@ -212,7 +212,8 @@ fn is_token_char(c: char) -> bool {
 
 /// Whether a text has the form of a random token. A person writes the Secret of a restored Agent, and could choose a text that is known to
 /// stand in the workspace of another agent.
-fn has_form_of_token(text: &str) -> bool {
+#[must_use]
+pub fn has_form_of_token(text: &str) -> bool {
     let is_mixed = text.contains(|c: char| c.is_ascii_lowercase()) && text.contains(|c: char| c.is_ascii_uppercase());
     let different: BTreeSet<char> = text.chars().collect();
     text.len() == TOKEN_LENGTH && text.chars().all(is_token_char) && is_mixed && different.len() >= MIN_TOKEN_CHARS
