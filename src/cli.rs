@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
+use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -33,6 +34,8 @@ enum Command {
     Export(Box<export::ExportOptions>),
     /// Render the workspace files of agents from manifests, without a cluster, with placeholders for tokens and ids.
     Render(command::RenderOptions),
+    /// Show what the operator would do on a gateway for the Agents of manifests: entries, files, sessions, wakes. Nothing is written.
+    Plan(Box<command::PlanOptions>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
     /// Print a script with which a shell completes the commands and their options.
@@ -72,26 +75,26 @@ fn completion(shell: Shell, program: Option<&OsStr>) -> Vec<u8> {
 ///
 /// # Errors
 /// A sentence about the cause of the failure.
-pub fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let program = std::env::args_os().next();
     let mut line = command_line(program.as_deref());
     let cli = Cli::from_arg_matches(&line.get_matches_mut()).unwrap_or_else(|error| error.format(&mut line).exit());
+    let mut checked = |outcome: Result<ExitCode, CommandError>| match outcome {
+        // Ends the process with the exit status of a wrong command line.
+        Err(CommandError::Usage(text)) => line.error(ErrorKind::ValueValidation, text).exit(),
+        outcome => Ok(outcome?),
+    };
     match cli.command {
-        Command::Run(options) => app::main(&options),
-        Command::Import(options) => import::main(&options),
-        Command::Export(options) => export::main(&options),
-        Command::Crds => {
-            print!("{}", crds_yaml()?);
-            Ok(())
-        }
-        Command::Render(options) => Ok(command::render_main(&options)?),
-        Command::Completion { shell } => Ok(std::io::stdout().write_all(&completion(shell, program.as_deref()))?),
-        Command::Cluster(command) => match command::main(&command) {
-            // Ends the process with the exit status of a wrong command line.
-            Err(CommandError::Usage(text)) => line.error(ErrorKind::ValueValidation, text).exit(),
-            outcome => Ok(outcome?),
-        },
+        Command::Plan(options) => return checked(command::plan_main(&options).map(ExitCode::from)),
+        Command::Cluster(command) => return checked(command::main(&command).map(|()| ExitCode::SUCCESS)),
+        Command::Run(options) => app::main(&options)?,
+        Command::Import(options) => import::main(&options)?,
+        Command::Export(options) => export::main(&options)?,
+        Command::Crds => print!("{}", crds_yaml()?),
+        Command::Render(options) => command::render_main(&options)?,
+        Command::Completion { shell } => std::io::stdout().write_all(&completion(shell, program.as_deref()))?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The CustomResourceDefinitions as one YAML stream.

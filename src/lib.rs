@@ -22,6 +22,7 @@ pub mod leadership;
 pub mod metrics;
 pub mod openclaw;
 pub mod options;
+pub mod preview;
 pub mod souls;
 pub mod standalone;
 pub mod state;

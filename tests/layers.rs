@@ -63,10 +63,19 @@ const LAYERS: &[Layer] = &[
         may_name: &["api", "templates", "core", "gateway_connection", "openclaw", "hash"],
         must_not_use: &["kube::Client", "axum"],
     },
+    Layer {
+        name: "preview",
+        may_name: &["api", "core", "state", "openclaw", "controllers", "gateway_connection", "hash"],
+        must_not_use: &["axum", "kube::Client"],
+    },
     Layer { name: "standalone", may_name: &["http"], must_not_use: &["minijinja"] },
     Layer { name: "kubeconfig", may_name: &[], must_not_use: &["axum", "tokio"] },
     Layer { name: "export", may_name: &["api", "kubeconfig"], must_not_use: &["axum"] },
-    Layer { name: "command", may_name: &["api", "core", "kubeconfig"], must_not_use: &["axum"] },
+    Layer {
+        name: "command",
+        may_name: &["api", "core", "gateway_connection", "hash", "kubeconfig", "openclaw", "preview"],
+        must_not_use: &["axum"],
+    },
     Layer {
         name: "app",
         may_name: &[

@@ -9,6 +9,7 @@ mod annotate;
 mod apply;
 mod checks;
 mod columns;
+mod comparison;
 mod delete;
 mod describe;
 mod describe_text;
@@ -21,7 +22,10 @@ mod merge;
 mod object;
 mod object_watch;
 mod observed;
+mod offline_manifests;
 mod one_shot;
+mod plan;
+mod plan_report;
 mod print;
 mod remedies;
 mod render;
@@ -39,19 +43,24 @@ mod wait_goal;
 mod waiting;
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::Arc;
 
+pub use comparison::Comparison;
 use jiff::Timestamp;
 use kube::Client;
+pub use plan::{PlanOptions, run as plan};
 pub use render::{RenderOptions, run as render};
 use requests::RequestError;
 use session::ConnectionOptions;
 pub use session::{Cluster, CommandError, Streams};
 
 use crate::kubeconfig;
+use crate::openclaw::Network;
 
 /// The exit statuses, for the help.
-pub const EXIT_STATUS: &str =
-    "Exit status: 0 if the command did what it says, 1 if it failed, 2 if the command line is wrong.";
+pub const EXIT_STATUS: &str = "Exit status: 0 if the command did what it says, 1 if it failed, 2 if the command line is wrong, 3 if plan found a \
+     difference.";
 
 /// A command for people.
 #[derive(Debug, clap::Subcommand)]
@@ -89,11 +98,7 @@ pub fn main(command: &ClusterCommand) -> Result<(), CommandError> {
     check(command).map_err(CommandError::Usage)?;
     with_streams(async |streams| {
         let connection = connection(command);
-        let config = kubeconfig::load(connection.kubeconfig.as_deref(), connection.context.as_deref()).await;
-        let config = config.map_err(CommandError::Failed)?;
-        let namespace = config.default_namespace.clone();
-        let client = Client::try_from(config).map_err(RequestError::from)?;
-        let cluster = Cluster { client, namespace, now: Timestamp::now };
+        let cluster = cluster(connection.kubeconfig.as_deref(), connection.context.as_deref()).await?;
         run(command, &cluster, streams).await
     })
 }
@@ -104,6 +109,32 @@ pub fn main(command: &ClusterCommand) -> Result<(), CommandError> {
 /// A manifest or a template is wrong, or a file cannot be written.
 pub fn render_main(options: &RenderOptions) -> Result<(), CommandError> {
     with_streams(async |streams| render(options, streams).await)
+}
+
+/// Plans with the streams of the process.
+///
+/// # Errors
+/// The command line is wrong, or the command failed.
+pub fn plan_main(options: &PlanOptions) -> Result<Comparison, CommandError> {
+    let mut comparison = Comparison::Equal;
+    with_streams(async |streams| {
+        let cluster = if options.cluster {
+            Some(cluster(options.kubeconfig.as_deref(), options.context.as_deref()).await?)
+        } else {
+            None
+        };
+        comparison = plan(options, Arc::new(Network::default()), cluster.as_ref(), streams).await?;
+        Ok(())
+    })?;
+    Ok(comparison)
+}
+
+/// The API server of a kubeconfig.
+async fn cluster(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Cluster, CommandError> {
+    let config = kubeconfig::load(kubeconfig, context).await.map_err(CommandError::Failed)?;
+    let namespace = config.default_namespace.clone();
+    let client = Client::try_from(config).map_err(RequestError::from)?;
+    Ok(Cluster { client, namespace, now: Timestamp::now })
 }
 
 /// Runs something with a runtime and the streams of the process.

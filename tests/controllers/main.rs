@@ -40,6 +40,7 @@ mod observers;
 mod outages;
 mod passed_config;
 mod phases;
+mod plans;
 mod protection;
 mod replicas;
 mod requests;

@@ -42,7 +42,7 @@ fn is_bound_at(agent: &Agent, address: &str) -> bool {
 ///
 /// # Errors
 /// The claim is refused, or a request to the gateway failed.
-pub(super) async fn settle(
+pub(crate) async fn settle(
     references: References,
     agent: &Agent,
     known: Option<(&Arc<GatewayHandle>, &Arc<Inventory>)>,

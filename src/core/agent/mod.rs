@@ -38,6 +38,7 @@ pub mod offline_objects;
 pub mod passed_config;
 pub mod permissions;
 pub mod plan;
+pub mod preview;
 pub mod protection;
 pub mod references;
 pub mod removal;

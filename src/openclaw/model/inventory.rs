@@ -143,6 +143,12 @@ impl Inventory {
         self.entry(&desired.id).map(|entry| desired.rewrites(entry)).unwrap_or_default()
     }
 
+    /// The merge patch that the config writer would send for an entry; `None` without a difference.
+    #[must_use]
+    pub fn entry_patch(&self, desired: &AgentEntry) -> Option<Map<String, Value>> {
+        desired.patch(self.entry(&desired.id))
+    }
+
     /// The state of an agent's entry, by the rule of the config writer.
     #[must_use]
     pub fn entry_state(&self, desired: &AgentEntry) -> EntryState {
