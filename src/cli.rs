@@ -85,6 +85,9 @@ pub fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         outcome => Ok(outcome?),
     };
     match cli.command {
+        Command::Import(options) if options.diff => {
+            return checked(command::import_diff_main(&options).map(ExitCode::from));
+        }
         Command::Plan(options) => return checked(command::plan_main(&options).map(ExitCode::from)),
         Command::Cluster(command) => return checked(command::main(&command).map(|()| ExitCode::SUCCESS)),
         Command::Run(options) => app::main(&options)?,

@@ -73,7 +73,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "export", may_name: &["api", "kubeconfig"], must_not_use: &["axum"] },
     Layer {
         name: "command",
-        may_name: &["api", "core", "gateway_connection", "hash", "kubeconfig", "openclaw", "preview"],
+        may_name: &["api", "core", "gateway_connection", "hash", "import", "kubeconfig", "openclaw", "preview"],
         must_not_use: &["axum"],
     },
     Layer {

@@ -13,10 +13,12 @@ mod comparison;
 mod delete;
 mod describe;
 mod describe_text;
+mod diff_fields;
 mod doctor;
 mod files;
 mod fleet_options;
 mod get;
+mod import_diff;
 mod manifests;
 mod merge;
 mod object;
@@ -47,6 +49,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use comparison::Comparison;
+pub use import_diff::run as import_diff;
 use jiff::Timestamp;
 use kube::Client;
 pub use plan::{PlanOptions, run as plan};
@@ -55,11 +58,12 @@ use requests::RequestError;
 use session::ConnectionOptions;
 pub use session::{Cluster, CommandError, Streams};
 
+use crate::import::ImportOptions;
 use crate::kubeconfig;
 use crate::openclaw::Network;
 
 /// The exit statuses, for the help.
-pub const EXIT_STATUS: &str = "Exit status: 0 if the command did what it says, 1 if it failed, 2 if the command line is wrong, 3 if plan found a \
+pub const EXIT_STATUS: &str = "Exit status: 0 if the command did what it says, 1 if it failed, 2 if the command line is wrong, 3 if plan or import --diff found a \
      difference.";
 
 /// A command for people.
@@ -124,6 +128,19 @@ pub fn plan_main(options: &PlanOptions) -> Result<Comparison, CommandError> {
             None
         };
         comparison = plan(options, Arc::new(Network::default()), cluster.as_ref(), streams).await?;
+        Ok(())
+    })?;
+    Ok(comparison)
+}
+
+/// Compares a gateway with manifests, with the streams of the process.
+///
+/// # Errors
+/// The command line is wrong, or the command failed.
+pub fn import_diff_main(options: &ImportOptions) -> Result<Comparison, CommandError> {
+    let mut comparison = Comparison::Equal;
+    with_streams(async |streams| {
+        comparison = import_diff(options, Arc::new(Network::default()), streams).await?;
         Ok(())
     })?;
     Ok(comparison)

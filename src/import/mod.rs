@@ -9,6 +9,7 @@ mod secret_texts;
 mod workspace;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use file_templates::{FileRules, templates};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::gateway_connection::{self, GatewayConnectionOptions, OpenGateway, gateway_url, plain_url};
+use crate::openclaw::model::Inventory;
 use crate::openclaw::{Auth, Dial, Network};
 use crate::templates::FileName;
 
@@ -52,6 +54,13 @@ pub struct ImportOptions {
     /// SOUL.md, TOOLS.md, IDENTITY.md and HEARTBEAT.md, as far as the gateway gives them.
     #[arg(long)]
     pub files: bool,
+    /// Write no manifests: compare the agents of the gateway with the Agents of the files that -f names, and show what differs. The exit status
+    /// is 3 if something differs.
+    #[arg(long, requires = "filename", conflicts_with_all = ["files", "only_agents", "board_name"])]
+    pub diff: bool,
+    /// Files or folders with manifests, or - for standard input, for --diff.
+    #[arg(short = 'f', long = "filename", value_name = "PATH", requires = "diff", num_args = 1..)]
+    pub filename: Vec<PathBuf>,
 }
 
 /// The checked options of an import.
@@ -80,12 +89,18 @@ impl<'a> ImportRequest<'a> {
 }
 
 /// The result of an import.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Import {
     /// The manifests as one YAML stream.
     pub manifests: String,
     /// Sentences for the person who imports: about agents and settings without a manifest, and the number of agents.
     pub notes: Vec<String>,
+    /// The manifests of the Agents.
+    pub agents: Vec<Value>,
+    /// The roster and the config of the gateway.
+    pub inventory: Arc<Inventory>,
+    /// The URL of the gateway.
+    pub url: Url,
 }
 
 /// Writes the manifests to standard output, and the notes about them to standard error.
@@ -94,7 +109,7 @@ pub struct Import {
 /// A sentence that names the flag, the file or the gateway, and says what to do.
 pub fn main(options: &ImportOptions) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let Import { manifests, notes } = runtime.block_on(import(options, Arc::new(Network::default())))?;
+    let Import { manifests, notes, .. } = runtime.block_on(import(options, Arc::new(Network::default())))?;
     std::io::stdout().lock().write_all(manifests.as_bytes())?;
     for note in &notes {
         eprintln!("{note}");
@@ -117,7 +132,9 @@ pub async fn import(options: &ImportOptions, dial: Arc<dyn Dial>) -> Result<Impo
         add_files(&gateway, &credential, &request.names, &mut imported).await?;
     }
     imported.notes.push(format!("{} agents of {}", imported.manifests.len(), request.url));
-    Ok(Import { manifests: text(&request, &imported)?, notes: imported.notes })
+    let manifests = text(&request, &imported)?;
+    let (notes, agents) = (imported.notes, imported.manifests);
+    Ok(Import { manifests, notes, agents, inventory: gateway.inventory, url: request.url })
 }
 
 /// Adds the texts of the agents' files.

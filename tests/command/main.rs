@@ -14,6 +14,7 @@ mod describe;
 mod doctor;
 mod gateway_rig;
 mod get;
+mod import_diff;
 mod plan;
 mod render;
 mod requests;

@@ -72,6 +72,8 @@ async fn run_import(rig: &Rig, files: bool) -> Import {
         api_url: "http://muster".into(),
         only_agents: false,
         files,
+        diff: false,
+        filename: Vec::new(),
     };
     import(&options, rig.dial()).await.unwrap()
 }
