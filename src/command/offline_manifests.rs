@@ -181,9 +181,9 @@ fn submitted(object: &Value) -> Value {
 fn add(read: &mut OfflineManifests, manifest: &FileManifest, object: Value) -> Result<(), String> {
     let (key, objects) = (key_of(manifest), &mut read.objects);
     match manifest.resource.kind.as_str() {
-        "AgentGateway" => drop(objects.gateways.insert(key, Arc::new(typed(object)?))),
-        "Board" => drop(objects.boards.insert(key, Arc::new(typed(object)?))),
-        "Agent" => drop(objects.agents.insert(key, Arc::new(typed(object)?))),
+        "AgentGateway" => objects.gateways.insert(key, typed(object)?),
+        "Board" => objects.boards.insert(key, typed(object)?),
+        "Agent" => objects.agents.insert(key, typed(object)?),
         "Secret" => drop(read.secrets.insert(key, object["data"].as_object().cloned().unwrap_or_default())),
         _ => drop(objects.config_maps.insert(key, content(&object))),
     }

@@ -135,7 +135,7 @@ pub async fn run(
 
 /// The AgentGateway that the options mean.
 fn chosen(options: &PlanOptions, read: &OfflineManifests) -> Result<(ObjectKey, Arc<AgentGateway>), String> {
-    let gateways = &read.objects.gateways;
+    let gateways = read.objects.gateways.all();
     let names = || gateways.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let found = match &options.agent_gateway {
         Some(text) => {
@@ -173,7 +173,7 @@ fn agents_of(
             streams.note(&format!("{} is being deleted, and is not planned", manifest.label()));
             continue;
         }
-        match resolved_gateway(&read.objects, agent).filter(|key| read.objects.gateways.contains_key(key)) {
+        match resolved_gateway(&read.objects, agent).filter(|key| read.objects.gateways.get(key).is_some()) {
             Some(key) if key == *gateway => agents.push(Arc::clone(agent)),
             Some(_) => others += 1,
             None => {

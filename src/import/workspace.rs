@@ -11,7 +11,7 @@ use crate::templates::FileName;
 /// The files that Muster keeps as rendered. Files that belong to the agent, such as MEMORY.md, are no templates.
 pub(super) const FILES: [FileName; 5] =
     [FileName::AGENTS, FileName::SOUL, FileName::TOOLS, FileName::IDENTITY, FileName::HEARTBEAT];
-/// The longest file that is read, in bytes. A template has no more.
+/// The longest file that is read, in bytes. A template has no more, so that those of an agent fit into a ConfigMap of 1 MiB.
 pub(super) const MAX_BYTES: i64 = 128 * 1024;
 /// The number of agents whose files are read at the same time.
 const MAX_AGENTS: usize = 4;

@@ -1,6 +1,6 @@
 //! The objects of manifests, found as the operator finds the objects of a cluster. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kube::api::ObjectMeta;
@@ -15,23 +15,59 @@ use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
 #[derive(Clone, Debug, Default)]
 pub struct OfflineObjects {
     /// The AgentGateways.
-    pub gateways: BTreeMap<ObjectKey, Arc<AgentGateway>>,
+    pub gateways: OfflineIndex<AgentGateway>,
     /// The Boards.
-    pub boards: BTreeMap<ObjectKey, Arc<Board>>,
+    pub boards: OfflineIndex<Board>,
     /// The Agents.
-    pub agents: BTreeMap<ObjectKey, Arc<Agent>>,
+    pub agents: OfflineIndex<Agent>,
     /// The ConfigMaps.
     pub config_maps: BTreeMap<ObjectKey, ConfigMapContent>,
     /// The URL of Muster's HTTP API for gateways without `spec.apiUrl`.
     pub api_url: Option<String>,
 }
 
-fn all<K>(objects: &BTreeMap<ObjectKey, Arc<K>>) -> Vec<Arc<K>> {
-    objects.values().cloned().collect()
+/// The objects of a kind, by their keys and by their index keys.
+#[derive(Clone, Debug)]
+pub struct OfflineIndex<K: Indexed> {
+    objects: BTreeMap<ObjectKey, Arc<K>>,
+    by_index: HashMap<K::Index, BTreeSet<ObjectKey>>,
 }
 
-fn indexed<K: Indexed>(objects: &BTreeMap<ObjectKey, Arc<K>>, index: &K::Index) -> Vec<Arc<K>> {
-    objects.values().filter(|object| object.index_keys().contains(index)).cloned().collect()
+impl<K: Indexed> Default for OfflineIndex<K> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), by_index: HashMap::new() }
+    }
+}
+
+impl<K: Indexed> OfflineIndex<K> {
+    /// Adds an object. The API server in memory has refused a second object of the same key.
+    pub fn insert(&mut self, key: ObjectKey, object: K) {
+        for index in object.index_keys() {
+            self.by_index.entry(index).or_default().insert(key.clone());
+        }
+        self.objects.insert(key, Arc::new(object));
+    }
+
+    /// The objects by their keys.
+    #[must_use]
+    pub fn all(&self) -> &BTreeMap<ObjectKey, Arc<K>> {
+        &self.objects
+    }
+
+    /// An object.
+    #[must_use]
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<K>> {
+        self.objects.get(key)
+    }
+
+    fn values(&self) -> Vec<Arc<K>> {
+        self.objects.values().cloned().collect()
+    }
+
+    fn indexed(&self, index: &K::Index) -> Vec<Arc<K>> {
+        let keys = self.by_index.get(index).into_iter().flatten();
+        keys.filter_map(|key| self.objects.get(key)).cloned().collect()
+    }
 }
 
 impl Objects for OfflineObjects {
@@ -48,27 +84,27 @@ impl Objects for OfflineObjects {
     }
 
     fn agents_by(&self, index: &AgentIndex) -> Vec<Arc<Agent>> {
-        indexed(&self.agents, index)
+        self.agents.indexed(index)
     }
 
     fn boards_by(&self, index: &BoardIndex) -> Vec<Arc<Board>> {
-        indexed(&self.boards, index)
+        self.boards.indexed(index)
     }
 
     fn gateways_by(&self, index: &GatewayIndex) -> Vec<Arc<AgentGateway>> {
-        indexed(&self.gateways, index)
+        self.gateways.indexed(index)
     }
 
     fn agents(&self) -> Vec<Arc<Agent>> {
-        all(&self.agents)
+        self.agents.values()
     }
 
     fn boards(&self) -> Vec<Arc<Board>> {
-        all(&self.boards)
+        self.boards.values()
     }
 
     fn gateways(&self) -> Vec<Arc<AgentGateway>> {
-        all(&self.gateways)
+        self.gateways.values()
     }
 
     fn unreadable_agents(&self) -> Vec<ObjectMeta> {
