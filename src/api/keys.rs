@@ -39,6 +39,8 @@ pub const ISSUED_SHA256: &str = "muster.dev/issued-sha256";
 pub const ISSUED_FOR: &str = "muster.dev/issued-for";
 /// On an Agent: the gateway's id of its agent. While the Agent has no binding, the annotation is a claim: a backup keeps it.
 pub const AGENT_ID: &str = "muster.dev/agent-id";
+/// The name of the Lease of the election.
+pub const LEASE: &str = "muster";
 /// On the Lease of the election: the address of the leader's HTTP API.
 pub const LEADER_ADDRESS: &str = "muster.dev/leader-address";
 /// On the Lease of the election: the SHA-256 fingerprint of the certificate that the leader serves.

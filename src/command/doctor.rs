@@ -32,9 +32,15 @@ impl DoctorOptions {
 }
 
 /// An object that was looked at.
-struct Examined {
+pub(super) struct Examined {
     label: String,
     checks: Vec<Check>,
+}
+
+/// The objects and their checks, as text.
+pub(super) fn text(examined: &[Examined]) -> String {
+    let texts: Vec<_> = examined.iter().map(|one| checks::text(&one.label, &one.checks)).collect();
+    texts.join("\n")
 }
 
 pub(super) async fn run(
@@ -56,8 +62,7 @@ pub(super) async fn run(
             }
         }
     }
-    let texts: Vec<_> = examined.iter().map(|one| checks::text(&one.label, &one.checks)).collect();
-    streams.print(&texts.join("\n"))?;
+    streams.print(&text(&examined))?;
     let wrong = examined.iter().flat_map(|one| &one.checks).filter(|check| check.result == CheckResult::Wrong).count();
     if wrong + missing == 0 {
         return streams.print("\nNothing is wrong.\n");
@@ -69,7 +74,11 @@ pub(super) async fn run(
 }
 
 /// Looks at what an object depends on, and then at the object: the first fault is often the cause of those after it.
-async fn examine(object: Value, cluster: &Cluster, examined: &mut Vec<Examined>) -> Result<(), CommandError> {
+pub(super) async fn examine(
+    object: Value,
+    cluster: &Cluster,
+    examined: &mut Vec<Examined>,
+) -> Result<(), CommandError> {
     let own_kind = object["kind"].as_str().unwrap_or_default().to_owned();
     let board = match board_of(&object) {
         Some(key) => follow("Board", &key, (&own_kind, "BoardNotFound"), cluster, examined).await?,

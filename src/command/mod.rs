@@ -1,5 +1,5 @@
 //! The commands for people: `muster apply`, `get`, `describe`, `wait`, `delete`, `annotate`, the one-shot requests, `suspend`, `resume`,
-//! `tree` and `doctor`.
+//! `tree`, `doctor` and `support-bundle`.
 //!
 //! They reach an API server by a kubeconfig and work with the rights of its user. Deciding parts are pure; a command does the I/O. Output
 //! goes to [`Streams`], so that tests can read it.
@@ -35,6 +35,7 @@ mod request_goal;
 mod requests;
 mod resources;
 mod session;
+mod support;
 mod suspend;
 mod table;
 mod targets;
@@ -92,6 +93,8 @@ pub enum ClusterCommand {
     Tree(tree::TreeOptions),
     /// Check an Agent, a Board or an AgentGateway and what it depends on, and say what to do.
     Doctor(doctor::DoctorOptions),
+    /// Write an archive for a bug report: the objects, events, checks, versions and logs, without secrets.
+    SupportBundle(support::SupportBundleOptions),
 }
 
 /// Runs a command with the streams of the process.
@@ -181,13 +184,14 @@ fn connection(command: &ClusterCommand) -> &ConnectionOptions {
         ClusterCommand::Suspend(options) => &options.fleet.connection,
         ClusterCommand::Tree(options) => &options.connection,
         ClusterCommand::Doctor(options) => &options.connection,
+        ClusterCommand::SupportBundle(options) => &options.connection,
     }
 }
 
 /// Checks what the parser of the command line cannot.
 fn check(command: &ClusterCommand) -> Result<(), String> {
     match command {
-        ClusterCommand::Apply(_) | ClusterCommand::Tree(_) => Ok(()),
+        ClusterCommand::Apply(_) | ClusterCommand::Tree(_) | ClusterCommand::SupportBundle(_) => Ok(()),
         ClusterCommand::Get(options) => options.request().map(drop),
         ClusterCommand::Describe(options) => options.targets().map(drop),
         ClusterCommand::Wait(options) => options.targets().map(drop),
@@ -221,5 +225,6 @@ pub async fn run(command: &ClusterCommand, cluster: &Cluster, streams: &mut Stre
         ClusterCommand::Resume(options) => suspend::resume(options, &cluster, streams).await,
         ClusterCommand::Tree(options) => tree::run(options, &cluster, streams).await,
         ClusterCommand::Doctor(options) => doctor::run(options, &cluster, streams).await,
+        ClusterCommand::SupportBundle(options) => support::run(options, &cluster, streams).await,
     }
 }

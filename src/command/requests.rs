@@ -127,10 +127,30 @@ impl ObjectPath<'_> {
     }
 }
 
+/// What the API server has at a path.
+pub(super) async fn read(client: &Client, path: &str) -> Result<Value, RequestError> {
+    send(client, Method::GET, path, None).await
+}
+
+/// A text that the API server has at a path, such as a log.
+pub(super) async fn read_text(client: &Client, path: &str) -> Result<String, RequestError> {
+    let request = request(Method::GET, path, None)?;
+    answered(client.request_text(request)).await
+}
+
+/// The events that a field selector selects, in a namespace or in all.
+pub(super) async fn select_events(
+    client: &Client,
+    namespace: Option<&str>,
+    fields: &str,
+) -> Result<Vec<Value>, RequestError> {
+    let namespace = namespace.map(|name| format!("/namespaces/{name}")).unwrap_or_default();
+    list(client, &format!("/apis/events.k8s.io/v1{namespace}/events"), &[("fieldSelector", Some(fields))]).await
+}
+
 /// The events about an object.
 pub(super) async fn events(client: &Client, namespace: &str, uid: &str) -> Result<Vec<Value>, RequestError> {
-    let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-    list(client, &path, &[("fieldSelector", Some(&format!("regarding.uid={uid}")))]).await
+    select_events(client, Some(namespace), &format!("regarding.uid={uid}")).await
 }
 
 fn write_query(dry_run: bool) -> String {
@@ -165,11 +185,19 @@ async fn list(client: &Client, path: &str, selectors: &[(&str, Option<&str>)]) -
 }
 
 async fn send(client: &Client, method: Method, path: &str, body: Option<&Value>) -> Result<Value, RequestError> {
+    answered(client.request(request(method, path, body)?)).await
+}
+
+fn request(method: Method, path: &str, body: Option<&Value>) -> Result<http::Request<Vec<u8>>, RequestError> {
     let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
     let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
     let request = http::Request::builder().method(method).uri(path).header(http::header::CONTENT_TYPE, content_type);
-    let request = request.body(body).map_err(|error| RequestError::Unanswered(error.to_string()))?;
-    match tokio::time::timeout(REQUEST_TIMEOUT, client.request(request)).await {
+    request.body(body).map_err(|error| RequestError::Unanswered(error.to_string()))
+}
+
+/// The answer to a request, within the limit.
+async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, RequestError> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(RequestError::Unanswered(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))),
     }

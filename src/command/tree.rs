@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::object::{name, namespace};
@@ -46,22 +47,28 @@ pub(super) async fn run(
         absent: BTreeMap::new(),
     };
     find_gateways(&mut fleet, cluster).await?;
-    let rows = rows(&fleet, options.gateway.as_deref(), (cluster.now)());
-    if rows.is_empty() {
+    let Some(text) = text(&fleet, options.gateway.as_deref(), (cluster.now)()) else {
         if let Some(name) = &options.gateway {
             return Err(CommandError::Failed(format!("{} not found", kind("agentgateways")?.quoted(name))));
         }
         let place = scope.map(|namespace| format!(" in {namespace} namespace.")).unwrap_or_default();
         streams.note(&format!("No resources found{place}"));
         return Ok(());
-    }
+    };
+    streams.print(&text)
+}
+
+/// The tree, or the part of the gateways of a name, as text. `None` if there is nothing.
+pub(super) fn text(fleet: &FleetObjects, only: Option<&str>, now: Timestamp) -> Option<String> {
+    let rows = rows(fleet, only, now);
     let header = ["NAMESPACE", "NAME", "READY", "REASON", "AGE"].map(str::to_owned).to_vec();
+    let is_empty = rows.is_empty();
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    streams.print(&TableLayout::default().lines(&rows))
+    (!is_empty).then(|| TableLayout::default().lines(&rows))
 }
 
 /// Reads the gateways of other namespaces that the boards and the agents refer to.
-async fn find_gateways(fleet: &mut FleetObjects, cluster: &Cluster) -> Result<(), CommandError> {
+pub(super) async fn find_gateways(fleet: &mut FleetObjects, cluster: &Cluster) -> Result<(), CommandError> {
     let known = |key: &(String, String), fleet: &FleetObjects| {
         fleet.absent.contains_key(key) || fleet.gateways.iter().any(|one| namespace(one) == key.0 && name(one) == key.1)
     };

@@ -14,8 +14,6 @@ use super::election::{Election, Move, RENEW_DEADLINE, RENEW_PERIOD, RETRY_PERIOD
 use super::standing::{Peer, Standing, StandingWriter, standing};
 use crate::api::keys;
 
-/// The name of the Lease.
-const LEASE: &str = "muster";
 /// How long a replica that does not lead waits for the API server.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the release of the Lease may take. Without it, the next leader waits for the end of the Lease.
@@ -106,7 +104,7 @@ impl Candidate {
     /// Only looks who leads, after the end of [`Self::run`]. Never ends.
     pub async fn watch(&self) {
         loop {
-            if let Ok(Ok(found)) = tokio::time::timeout(LOOK_TIMEOUT, self.leases.get_opt(LEASE)).await {
+            if let Ok(Ok(found)) = tokio::time::timeout(LOOK_TIMEOUT, self.leases.get_opt(keys::LEASE)).await {
                 self.standing.follow(found.as_ref().and_then(peer));
             }
             tokio::time::sleep(RETRY_PERIOD).await;
@@ -119,8 +117,8 @@ impl Candidate {
             match tokio::time::timeout(LOOK_TIMEOUT, self.attempt()).await {
                 Ok(Ok(Try::Held(until))) => return until,
                 Ok(Ok(Try::Refused)) => {}
-                Ok(Err(error)) => warn!(%error, lease = LEASE, "failed to look at the Lease"),
-                Err(_) => warn!(lease = LEASE, "no answer to a look at the Lease"),
+                Ok(Err(error)) => warn!(%error, lease = keys::LEASE, "failed to look at the Lease"),
+                Err(_) => warn!(lease = keys::LEASE, "no answer to a look at the Lease"),
             }
             tokio::time::sleep(RETRY_PERIOD).await;
         }
@@ -152,7 +150,7 @@ impl Candidate {
     /// Looks at the Lease, and takes or renews it if the rules allow that.
     async fn attempt(&mut self) -> Result<Try, kube::Error> {
         let began = Instant::now();
-        let found = self.leases.get_opt(LEASE).await?;
+        let found = self.leases.get_opt(keys::LEASE).await?;
         let spec = found.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
         let spec = match self.election.decide(spec.as_ref(), Instant::now(), (self.candidacy.clock)()) {
             Move::Take(spec) | Move::Renew(spec) => spec,
@@ -182,12 +180,13 @@ impl Candidate {
             (keys::LEADER_CERTIFICATE.to_owned(), fingerprint),
         ];
         let exists = found.is_some();
-        let new = || Lease { metadata: ObjectMeta { name: Some(LEASE.into()), ..ObjectMeta::default() }, spec: None };
+        let new =
+            || Lease { metadata: ObjectMeta { name: Some(keys::LEASE.into()), ..ObjectMeta::default() }, spec: None };
         let mut lease = found.unwrap_or_else(new);
         lease.annotations_mut().extend(annotations);
         lease.spec = Some(spec);
         if exists {
-            self.leases.replace(LEASE, &params, &lease).await?;
+            self.leases.replace(keys::LEASE, &params, &lease).await?;
         } else {
             self.leases.create(&params, &lease).await?;
         }
@@ -206,14 +205,14 @@ impl Candidate {
     }
 
     async fn try_release(&self) -> Result<(), kube::Error> {
-        let Some(found) = self.leases.get_opt(LEASE).await? else { return Ok(()) };
+        let Some(found) = self.leases.get_opt(keys::LEASE).await? else { return Ok(()) };
         let spec = found.spec.as_ref().and_then(|spec| self.election.released(spec, (self.candidacy.clock)()));
         let Some(spec) = spec else { return Ok(()) };
         let mut lease = Lease { spec: Some(spec), ..found };
         for key in [keys::LEADER_ADDRESS, keys::LEADER_CERTIFICATE] {
             lease.annotations_mut().remove(key);
         }
-        self.leases.replace(LEASE, &PostParams::default(), &lease).await?;
+        self.leases.replace(keys::LEASE, &PostParams::default(), &lease).await?;
         Ok(())
     }
 }

@@ -29,6 +29,7 @@ pub use channel::{Change, Meter};
 pub use client::GatewayClient;
 pub use config_writer::batch_window::ExpectedEntry;
 pub use connection::device_key::DeviceKey;
+pub(crate) use connection::redaction::Redactor;
 pub use connection::session::{Output, Session};
 pub(crate) use connection::tls::client_config;
 pub use connection::tls::{Fingerprint, Trust};

@@ -1,6 +1,7 @@
 //! An API in memory with the namespace `fleet`, and the commands on it.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::Service;
+
+use crate::overlay::Overlay;
 
 /// Where the objects of a kind are.
 pub(crate) const AGENTS: &str = "/apis/muster.dev/v1alpha1/namespaces/fleet/agents";
@@ -73,6 +76,8 @@ pub(crate) struct Ran {
 /// An API, and files for the commands.
 pub(crate) struct Rig {
     pub(crate) api: EmbeddedApi,
+    /// Answers of the API server that the embedded API does not give.
+    pub(crate) overlay: Overlay,
     client: Client,
     files: TempDir,
 }
@@ -81,9 +86,16 @@ impl Rig {
     pub(crate) async fn new() -> Self {
         let resources = Resources::new(&crds::all().map(|(_, definition)| definition)).unwrap();
         let api = EmbeddedApi::in_memory(resources, Arc::new(|| "2026-03-01T09:00:00Z".parse().unwrap())).unwrap();
-        let rig = Self { client: api.client(), api, files: tempfile::tempdir().unwrap() };
+        let overlay = Overlay::new(api.clone());
+        let client = Client::new(overlay.clone(), "default");
+        let rig = Self { client, overlay, api, files: tempfile::tempdir().unwrap() };
         rig.send("POST", "/api/v1/namespaces", json!({ "metadata": { "name": "fleet" } })).await;
         rig
+    }
+
+    /// The path of a file.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
     }
 
     /// Writes a file. `DIR` in a command line is its folder.
