@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::object::{name, namespace};
+use super::print::DataFormat;
 use super::requests::{ObjectPath, RequestError};
 use super::resources::{self, ResourceType};
 use super::session::{Cluster, CommandError, ConnectionOptions, Streams};
 use super::table::TableLayout;
-use super::tree_text::{FleetObjects, gateway_of, rows};
+use super::tree_text::{COLUMNS, FleetObjects, data, gateway_of, rows};
 
 /// The options of `muster tree`.
 #[derive(Debug, clap::Args)]
@@ -21,8 +22,32 @@ pub struct TreeOptions {
     /// Show the objects of all namespaces.
     #[arg(long, short = 'A', conflicts_with = "namespace")]
     all_namespaces: bool,
+    /// wide: with the message of Ready. json and yaml: for a program.
+    #[arg(long, short, value_name = "FORMAT", value_enum)]
+    output: Option<TreeFormat>,
     #[command(flatten)]
     pub(super) connection: ConnectionOptions,
+}
+
+/// How the tree is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum TreeFormat {
+    /// With the message of Ready.
+    Wide,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+impl TreeFormat {
+    fn data(self) -> Option<DataFormat> {
+        match self {
+            Self::Wide => None,
+            Self::Json => Some(DataFormat::Json),
+            Self::Yaml => Some(DataFormat::Yaml),
+        }
+    }
 }
 
 /// The kind of a word that is known to be one.
@@ -47,24 +72,29 @@ pub(super) async fn run(
         absent: BTreeMap::new(),
     };
     find_gateways(&mut fleet, cluster).await?;
-    let Some(text) = text(&fleet, options.gateway.as_deref(), (cluster.now)()) else {
-        if let Some(name) = &options.gateway {
-            return Err(CommandError::Failed(format!("{} not found", kind("agentgateways")?.quoted(name))));
-        }
+    let only = options.gateway.as_deref();
+    let is_empty = rows(&fleet, only, (cluster.now)()).is_empty();
+    if let Some(name) = only.filter(|_| is_empty) {
+        return Err(CommandError::Failed(format!("{} not found", kind("agentgateways")?.quoted(name))));
+    }
+    if let Some(format) = options.output.and_then(TreeFormat::data) {
+        return streams.print(&format.text(&json!({ "objects": data(&fleet, only) })));
+    }
+    if is_empty {
         let place = scope.map(|namespace| format!(" in {namespace} namespace.")).unwrap_or_default();
         streams.note(&format!("No resources found{place}"));
         return Ok(());
-    };
-    streams.print(&text)
+    }
+    streams.print(&text(&fleet, only, options.output == Some(TreeFormat::Wide), (cluster.now)()))
 }
 
-/// The tree, or the part of the gateways of a name, as text. `None` if there is nothing.
-pub(super) fn text(fleet: &FleetObjects, only: Option<&str>, now: Timestamp) -> Option<String> {
-    let rows = rows(fleet, only, now);
-    let header = ["NAMESPACE", "NAME", "READY", "REASON", "AGE"].map(str::to_owned).to_vec();
-    let is_empty = rows.is_empty();
-    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    (!is_empty).then(|| TableLayout::default().lines(&rows))
+/// The tree, or the part of the gateways of a name, as text.
+pub(super) fn text(fleet: &FleetObjects, only: Option<&str>, is_wide: bool, now: Timestamp) -> String {
+    let count = if is_wide { COLUMNS.len() } else { COLUMNS.len() - 1 };
+    let header = COLUMNS.map(str::to_owned);
+    let rows = std::iter::once(header).chain(rows(fleet, only, now));
+    let rows: Vec<_> = rows.map(|row| row[..count].to_vec()).collect();
+    TableLayout::default().lines(&rows)
 }
 
 /// Reads the gateways of other namespaces that the boards and the agents refer to.

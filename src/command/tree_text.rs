@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::age;
 use super::object::{name, namespace};
@@ -24,11 +24,34 @@ pub(super) struct FleetObjects {
 
 /// A line of a tree, and the lines below it.
 struct TreeNode {
-    namespace: String,
-    label: String,
-    /// The status and the reason of Ready, and the age.
-    cells: [String; 3],
+    kind: &'static str,
+    key: Key,
+    /// What is special about the object, such as `suspended`.
+    remarks: Vec<String>,
+    /// The condition Ready.
+    ready: Option<Value>,
+    /// The time of the creation.
+    created: Option<String>,
     below: Vec<TreeNode>,
+}
+
+impl TreeNode {
+    fn label(&self) -> String {
+        let remarks = if self.remarks.is_empty() { String::new() } else { format!(" ({})", self.remarks.join(", ")) };
+        format!("{}/{}{remarks}", self.kind, self.key.1)
+    }
+
+    fn ready(&self, field: &str) -> String {
+        self.ready.as_ref().and_then(|ready| ready[field].as_str()).unwrap_or_default().to_owned()
+    }
+
+    fn data(&self) -> Value {
+        json!({
+            "kind": self.kind, "namespace": self.key.0, "name": self.key.1, "remarks": self.remarks,
+            "ready": self.ready("status"), "reason": self.ready("reason"), "message": self.ready("message"),
+            "created": self.created, "below": self.below.iter().map(Self::data).collect::<Vec<_>>(),
+        })
+    }
 }
 
 fn key(object: &Value) -> Key {
@@ -47,23 +70,33 @@ pub(super) fn board_of(agent: &Value) -> Option<Key> {
     Some((namespace(agent).to_owned(), agent["spec"]["boardRef"]["name"].as_str()?.to_owned()))
 }
 
+/// The heads of the columns. The last one is for wide tables.
+pub(super) const COLUMNS: [&str; 6] = ["NAMESPACE", "NAME", "READY", "REASON", "AGE", "MESSAGE"];
+
 /// The rows of the tree, or of the part below the gateways of a name.
-pub(super) fn rows(fleet: &FleetObjects, only: Option<&str>, now: Timestamp) -> Vec<Vec<String>> {
+pub(super) fn rows(fleet: &FleetObjects, only: Option<&str>, now: Timestamp) -> Vec<[String; COLUMNS.len()]> {
     let mut rows = Vec::new();
-    for node in roots(fleet, only, now) {
-        push(node, "", "", &mut rows);
+    for node in roots(fleet, only) {
+        push(node, ["", ""], now, &mut rows);
     }
     rows
 }
 
+/// The tree, or the part below the gateways of a name, for programs.
+pub(super) fn data(fleet: &FleetObjects, only: Option<&str>) -> Vec<Value> {
+    roots(fleet, only).iter().map(TreeNode::data).collect()
+}
+
 /// Adds a line and the lines below it. `start` stands before the label, `indent` before those below.
-fn push(node: TreeNode, start: &str, indent: &str, rows: &mut Vec<Vec<String>>) {
-    let [ready, reason, age] = node.cells;
-    rows.push(vec![node.namespace, format!("{start}{}", node.label), ready, reason, age]);
+fn push(node: TreeNode, [start, indent]: [&str; 2], now: Timestamp, rows: &mut Vec<[String; COLUMNS.len()]>) {
+    let age = node.created.as_deref().map(|moment| age::of(moment, now)).unwrap_or_default();
+    let label = format!("{start}{}", node.label());
+    let [status, reason, message] = ["status", "reason", "message"].map(|field| node.ready(field));
+    rows.push([node.key.0, label, status, reason, age, message]);
     let count = node.below.len();
     for (index, below) in node.below.into_iter().enumerate() {
         let (corner, line) = if index + 1 == count { ("└─", "  ") } else { ("├─", "│ ") };
-        push(below, &format!("{indent}{corner}"), &format!("{indent}{line}"), rows);
+        push(below, [&format!("{indent}{corner}"), &format!("{indent}{line}")], now, rows);
     }
 }
 
@@ -98,71 +131,65 @@ impl<'a> Placement<'a> {
         placement
     }
 
-    fn below_gateway(&self, gateway: &Key, now: Timestamp) -> Vec<TreeNode> {
+    fn below_gateway(&self, gateway: &Key) -> Vec<TreeNode> {
         let boards = self.boards.get(gateway).into_iter().flatten();
-        let boards =
-            boards.map(|(key, board)| TreeNode { below: self.agents_of(key, now), ..node(board, "Board", now) });
+        let boards = boards.map(|(key, board)| TreeNode { below: self.agents_of(key), ..node(board, "Board") });
         let agents = self.on_gateways.get(gateway).into_iter().flatten();
-        boards.chain(agents.map(|(_, agent)| node(agent, "Agent", now))).collect()
+        boards.chain(agents.map(|(_, agent)| node(agent, "Agent"))).collect()
     }
 
-    fn agents_of(&self, board: &Key, now: Timestamp) -> Vec<TreeNode> {
+    fn agents_of(&self, board: &Key) -> Vec<TreeNode> {
         let agents = self.on_boards.get(board).into_iter().flatten();
-        agents.map(|(_, agent)| node(agent, "Agent", now)).collect()
+        agents.map(|(_, agent)| node(agent, "Agent")).collect()
     }
 }
 
-fn roots(fleet: &FleetObjects, only: Option<&str>, now: Timestamp) -> Vec<TreeNode> {
+fn roots(fleet: &FleetObjects, only: Option<&str>) -> Vec<TreeNode> {
     let placement = Placement::of(fleet);
     let is_wanted = |key: &Key| only.is_none_or(|name| name == key.1);
     let known: BTreeMap<_, _> = fleet.gateways.iter().map(|gateway| (key(gateway), gateway)).collect();
     let absent = fleet.absent.iter().filter(|(key, _)| !known.contains_key(*key));
     let mut roots = Vec::new();
     for (key, gateway) in known.iter().filter(|(key, _)| is_wanted(key)) {
-        roots.push(TreeNode { below: placement.below_gateway(key, now), ..node(gateway, "AgentGateway", now) });
+        roots.push(TreeNode { below: placement.below_gateway(key), ..node(gateway, "AgentGateway") });
     }
     for (key, cause) in absent.filter(|(key, _)| is_wanted(key)) {
-        roots.push(missing("AgentGateway", key, cause, placement.below_gateway(key, now)));
+        roots.push(missing("AgentGateway", key, cause, placement.below_gateway(key)));
     }
     if only.is_some() {
         return roots;
     }
     let boards: BTreeSet<_> = fleet.boards.iter().map(key).collect();
     for board in placement.on_boards.keys().filter(|board| !boards.contains(*board)) {
-        roots.push(missing("Board", board, "does not exist", placement.agents_of(board, now)));
+        roots.push(missing("Board", board, "does not exist", placement.agents_of(board)));
     }
     roots.extend(placement.loose.values().map(|agent| {
-        let node = node(agent, "Agent", now);
-        TreeNode { label: format!("{} (names neither a board nor a gateway)", node.label), ..node }
+        let node = node(agent, "Agent");
+        let remark = "names neither a board nor a gateway".to_owned();
+        TreeNode { remarks: node.remarks.iter().cloned().chain([remark]).collect(), ..node }
     }));
     roots
 }
 
-fn node(object: &Value, kind: &str, now: Timestamp) -> TreeNode {
+fn node(object: &Value, kind: &'static str) -> TreeNode {
     let deleted = (!object["metadata"]["deletionTimestamp"].is_null()).then_some("is being deleted");
     let suspended = (object["spec"]["suspend"] == true).then_some("suspended");
-    let remarks: Vec<_> = deleted.into_iter().chain(suspended).collect();
-    let remarks = if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) };
-    let ready = condition(object, "Ready");
-    let word = |field: &str| ready.and_then(|one| one[field].as_str()).unwrap_or_default().to_owned();
-    let made = object["metadata"]["creationTimestamp"].as_str();
     TreeNode {
-        namespace: namespace(object).to_owned(),
-        label: format!("{kind}/{}{remarks}", name(object)),
-        cells: [word("status"), word("reason"), made.map(|moment| age::of(moment, now)).unwrap_or_default()],
+        kind,
+        key: key(object),
+        remarks: deleted.into_iter().chain(suspended).map(str::to_owned).collect(),
+        ready: condition(object, "Ready").cloned(),
+        created: object["metadata"]["creationTimestamp"].as_str().map(str::to_owned),
         below: Vec::new(),
     }
 }
 
-fn missing(kind: &str, (namespace, name): &Key, cause: &str, below: Vec<TreeNode>) -> TreeNode {
-    let label = format!("{kind}/{name} ({cause})");
-    TreeNode { namespace: namespace.clone(), label, cells: Default::default(), below }
+fn missing(kind: &'static str, key: &Key, cause: &str, below: Vec<TreeNode>) -> TreeNode {
+    TreeNode { kind, key: key.clone(), remarks: vec![cause.to_owned()], ready: None, created: None, below }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn object(place: &str, name: &str, spec: &Value) -> Value {
@@ -173,7 +200,7 @@ mod tests {
 
     fn labels(fleet: &FleetObjects, only: Option<&str>) -> Vec<String> {
         let now = "2026-03-01T10:00:00Z".parse().unwrap();
-        rows(fleet, only, now).into_iter().map(|row| row.join("|")).collect()
+        rows(fleet, only, now).into_iter().map(|row| row[..5].join("|")).collect()
     }
 
     #[test]

@@ -64,3 +64,21 @@ async fn objects_without_their_gateway_or_their_board_are_drawn_below_its_name()
     ];
     assert_eq!(names, expected, "{drawn}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn programs_get_the_tree_as_data_and_a_wide_tree_has_the_messages() {
+    let rig = fleet().await;
+    let data: serde_json::Value = serde_json::from_str(&rig.ok("tree -o json").await).unwrap();
+    let gateway = &data["objects"][0];
+    let key = |node: &serde_json::Value| [node["kind"].clone(), node["namespace"].clone(), node["name"].clone()];
+    assert_eq!(key(gateway), ["AgentGateway", "fleet", "gw"]);
+    let two = &gateway["below"][0]["below"][1];
+    let expected = json!({ "kind": "Agent", "namespace": "fleet", "name": "two", "remarks": [], "ready": "False",
+        "reason": "TemplateError", "message": "It is False.", "created": "2026-03-01T09:00:00Z", "below": [] });
+    assert_eq!(*two, expected);
+    assert!(rig.ok("tree -o yaml").await.starts_with("objects:\n"));
+    let wide = rig.ok("tree -o wide").await;
+    assert!(wide.contains("AGE   MESSAGE\n") && wide.contains("60m   It is False.\n"), "{wide}");
+    let ran = rig.run("tree -n other -o json").await;
+    assert_eq!((ran.status, ran.out.as_str()), (0, "{\n    \"objects\": []\n}\n"));
+}

@@ -179,8 +179,8 @@ async fn add_events(fleet: &FleetObjects, scope: Option<&str>, cluster: &Cluster
 
 /// Adds what `muster tree` and `muster doctor` print. The checks look at the gateways, and at the Boards and the Agents that are not Ready.
 async fn add_checks(fleet: &FleetObjects, cluster: &Cluster, contents: &mut BundleContents) {
-    let tree = tree::text(fleet, None, (cluster.now)()).unwrap_or_default();
-    contents.add("tree.txt", "the output of muster tree", &tree, KeptPart::Beginning);
+    let tree = tree::text(fleet, None, true, (cluster.now)());
+    contents.add("tree.txt", "the output of muster tree -o wide", &tree, KeptPart::Beginning);
     let is_ready = |object: &&Value| condition(object, "Ready").is_some_and(|ready| ready["status"] == "True");
     let others = fleet.boards.iter().chain(&fleet.agents).filter(|object| !is_ready(object));
     let targets: Vec<_> = fleet.gateways.iter().chain(others).collect();
