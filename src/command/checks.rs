@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::object::{name, namespace};
-use super::observed::{condition, is_current};
+use super::object::name;
+use super::observed::{condition, generation, is_current};
 use super::remedies::{self, Remedy};
 use super::table::{plain, wrapped};
-use crate::api::conditions::ConditionType;
+use crate::api::conditions::{ConditionType, ConditionUpdate};
 
 /// Reasons that end by themselves.
 const PASSING: [&str; 6] =
@@ -31,6 +31,18 @@ pub(super) enum CheckResult {
     Wrong,
 }
 
+impl CheckResult {
+    /// The word of the text, and of the data in lower case.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Notice => "note",
+            Self::Pending => "wait",
+            Self::Wrong => "WRONG",
+        }
+    }
+}
+
 /// A check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Check {
@@ -51,6 +63,11 @@ impl Check {
         Self { name, result, found: found.into(), meaning: String::new(), next_step }
     }
 
+    /// Adds what the documents say about a reason.
+    pub(super) fn with_remedy(self, kind: &str, condition: &str, reason: &str) -> Self {
+        self.with(remedies::find(kind, condition, reason))
+    }
+
     fn with(mut self, remedy: Option<&Remedy>) -> Self {
         if let Some(remedy) = remedy.filter(|_| self.result != CheckResult::Good) {
             self.meaning.clone_from(&remedy.meaning);
@@ -62,7 +79,7 @@ impl Check {
     /// An object that another object names and that does not exist.
     pub(super) fn missing(kind: &str, reason: &str) -> Self {
         let found = "the object does not exist";
-        Self::new("exists", CheckResult::Wrong, found, "").with(remedies::find(kind, "Ready", reason))
+        Self::new("exists", CheckResult::Wrong, found, "").with_remedy(kind, "Ready", reason)
     }
 }
 
@@ -91,7 +108,7 @@ pub(super) fn of_object(object: &Value) -> Vec<Check> {
 }
 
 /// The same advice stands once: conditions often have the cause of `Ready`.
-fn without_repeats(mut checks: Vec<Check>) -> Vec<Check> {
+pub(super) fn without_repeats(mut checks: Vec<Check>) -> Vec<Check> {
     let mut known = BTreeSet::new();
     for check in &mut checks {
         let advice = (check.meaning.clone(), check.next_step.clone());
@@ -131,11 +148,23 @@ fn of_condition(kind: &str, condition: ConditionType, object: &Value, found: &Va
         CheckResult::Good => format!("{status} ({reason})"),
         _ => format!("{status}{age} ({reason}): {message}"),
     };
-    let check = Check::new(name, result, found, "").with(remedies::find(kind, name, reason));
+    let check = Check::new(name, result, found, "").with_remedy(kind, name, reason);
     if is_suspension && result == CheckResult::Notice {
         return Check { next_step: format!("muster resume {} {}", kind.to_lowercase(), self::name(object)), ..check };
     }
     check
+}
+
+/// A condition as an object of this kind would have it now. What is good says so by its message.
+pub(super) fn of_update(object: &Value, update: &ConditionUpdate) -> Check {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let found = json!({ "status": update.status.as_str(), "reason": update.reason.as_str(), "message": update.message,
+        "observedGeneration": generation(object) });
+    let check = of_condition(kind, update.kind, object, &found);
+    match check.result {
+        CheckResult::Good => Check { found: update.message.clone(), ..check },
+        CheckResult::Notice | CheckResult::Pending | CheckResult::Wrong => check,
+    }
 }
 
 fn requests(object: &Value) -> Vec<Check> {
@@ -181,13 +210,7 @@ pub(super) fn text(label: &str, checks: &[Check]) -> String {
     let mut text = format!("{}\n", plain(label));
     let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or_default();
     for check in checks {
-        let mark = match check.result {
-            CheckResult::Good => "ok",
-            CheckResult::Notice => "note",
-            CheckResult::Pending => "wait",
-            CheckResult::Wrong => "WRONG",
-        };
-        let start = format!("  {mark:<5}  {:<width$}  ", check.name);
+        let start = format!("  {:<5}  {:<width$}  ", check.result.word(), check.name);
         let indent = " ".repeat(start.chars().count());
         let found = wrapped(&check.found, &indent, WIDTH);
         text.push_str(&start);
@@ -202,9 +225,13 @@ pub(super) fn text(label: &str, checks: &[Check]) -> String {
     text
 }
 
-/// An object as the text names it.
-pub(super) fn label(object: &Value) -> String {
-    format!("{} {}/{}", object["kind"].as_str().unwrap_or_default(), namespace(object), name(object))
+/// The checks for programs.
+pub(super) fn data(checks: &[Check]) -> Value {
+    let data = checks.iter().map(|check| {
+        json!({ "check": check.name, "state": check.result.word().to_lowercase(), "found": check.found, "means": check.meaning,
+            "todo": check.next_step })
+    });
+    data.collect()
 }
 
 #[cfg(test)]

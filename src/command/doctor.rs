@@ -1,9 +1,12 @@
 //! `muster doctor`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::checks::{self, Check, CheckResult};
+use super::examined::{self, Examined};
+use super::gateway_side::{self, GatewaySideOptions};
 use super::object::{name, namespace};
+use super::print::DataFormat;
 use super::requests::{ObjectPath, RequestError};
 use super::session::{Cluster, CommandError, ConnectionOptions, Streams, conclude};
 use super::targets::{self, Target};
@@ -16,31 +19,29 @@ pub struct DoctorOptions {
     /// A kind (agent, board or gateway) and names of objects, or KIND/NAME for each object.
     #[arg(value_name = "KIND NAME", required = true, num_args = 1..)]
     words: Vec<String>,
+    /// Print the checks for a program.
+    #[arg(long, short, value_name = "FORMAT", value_enum)]
+    output: Option<DataFormat>,
+    #[command(flatten)]
+    gateway_side: GatewaySideOptions,
     #[command(flatten)]
     pub(super) connection: ConnectionOptions,
 }
 
 impl DoctorOptions {
     /// The objects to look at.
-    pub(super) fn targets(&self) -> Result<Vec<Target>, String> {
+    fn targets(&self) -> Result<Vec<Target>, String> {
         let targets = targets::parse(&self.words)?;
         if targets.iter().any(|target| !target.resource.is_of_muster() || target.names.is_empty()) {
             return Err("give agent NAME, board NAME or gateway NAME".into());
         }
         Ok(targets)
     }
-}
 
-/// An object that was looked at.
-pub(super) struct Examined {
-    label: String,
-    checks: Vec<Check>,
-}
-
-/// The objects and their checks, as text.
-pub(super) fn text(examined: &[Examined]) -> String {
-    let texts: Vec<_> = examined.iter().map(|one| checks::text(&one.label, &one.checks)).collect();
-    texts.join("\n")
+    /// Checks what the parser of the command line cannot.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.targets().and_then(|_| self.gateway_side.check())
+    }
 }
 
 pub(super) async fn run(
@@ -48,6 +49,7 @@ pub(super) async fn run(
     cluster: &Cluster,
     streams: &mut Streams<'_>,
 ) -> Result<(), CommandError> {
+    options.check().map_err(CommandError::Usage)?;
     let targets = options.targets().map_err(CommandError::Usage)?;
     let (mut examined, mut missing) = (Vec::<Examined>::new(), 0);
     for target in &targets {
@@ -62,8 +64,21 @@ pub(super) async fn run(
             }
         }
     }
-    streams.print(&text(&examined))?;
+    if options.gateway_side.is_wanted() {
+        let seen = gateway_side::examine(&examined, &options.gateway_side, cluster, streams).await?;
+        if seen.is_empty() {
+            streams.note("there is no AgentGateway that could be read, and so no connection");
+            missing += 1;
+        }
+        examined.extend(seen);
+    }
     let wrong = examined.iter().flat_map(|one| &one.checks).filter(|check| check.result == CheckResult::Wrong).count();
+    if let Some(format) = options.output {
+        let objects: Value = examined.iter().map(Examined::data).collect();
+        streams.print(&format.text(&json!({ "objects": objects })))?;
+        return conclude(wrong + missing, "check");
+    }
+    streams.print(&examined::text(&examined))?;
     if wrong + missing == 0 {
         return streams.print("\nNothing is wrong.\n");
     }
@@ -93,11 +108,10 @@ pub(super) async fn examine(
         None => None,
     };
     for object in gateway.into_iter().chain(board).chain([object]) {
-        let label = checks::label(&object);
-        if examined.iter().all(|one| one.label != label) {
+        if !examined::is_among(&object, examined) {
             let mut checks = checks::of_object(&object);
             checks.extend(secrets(&object, cluster).await?);
-            examined.push(Examined { label, checks });
+            examined.push(Examined::new(object, None, checks));
         }
     }
     Ok(())
@@ -121,9 +135,9 @@ async fn follow(
             Check::new("exists", CheckResult::Pending, error.to_string(), next_step)
         }
     };
-    let label = format!("{word} {place}/{name}");
-    if examined.iter().all(|one| one.label != label) {
-        examined.push(Examined { label, checks: vec![check] });
+    let object = json!({ "kind": word, "metadata": { "namespace": place, "name": name } });
+    if !examined::is_among(&object, examined) {
+        examined.push(Examined::new(object, None, vec![check]));
     }
     Ok(None)
 }

@@ -15,8 +15,10 @@ mod describe;
 mod describe_text;
 mod diff_fields;
 mod doctor;
+mod examined;
 mod files;
 mod fleet_options;
+mod gateway_side;
 mod get;
 mod import_diff;
 mod manifests;
@@ -154,7 +156,7 @@ async fn cluster(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Clu
     let config = kubeconfig::load(kubeconfig, context).await.map_err(CommandError::Failed)?;
     let namespace = config.default_namespace.clone();
     let client = Client::try_from(config).map_err(RequestError::from)?;
-    Ok(Cluster { client, namespace, now: Timestamp::now })
+    Ok(Cluster { client, namespace, now: Timestamp::now, dial: Arc::new(Network::default()) })
 }
 
 /// Runs something with a runtime and the streams of the process.
@@ -200,7 +202,7 @@ fn check(command: &ClusterCommand) -> Result<(), String> {
         ClusterCommand::OneShot(request) => request.parts().1.targets().map(drop),
         ClusterCommand::Resume(options) => options.targets().map(drop),
         ClusterCommand::Suspend(options) => options.fleet.targets().map(drop),
-        ClusterCommand::Doctor(options) => options.targets().map(drop),
+        ClusterCommand::Doctor(options) => options.check(),
     }
 }
 
@@ -224,7 +226,8 @@ pub async fn run(command: &ClusterCommand, cluster: &Cluster, streams: &mut Stre
         ClusterCommand::Suspend(options) => suspend::suspend(options, &cluster, streams).await,
         ClusterCommand::Resume(options) => suspend::resume(options, &cluster, streams).await,
         ClusterCommand::Tree(options) => tree::run(options, &cluster, streams).await,
-        ClusterCommand::Doctor(options) => doctor::run(options, &cluster, streams).await,
-        ClusterCommand::SupportBundle(options) => support::run(options, &cluster, streams).await,
+        // Their futures are large.
+        ClusterCommand::Doctor(options) => Box::pin(doctor::run(options, &cluster, streams)).await,
+        ClusterCommand::SupportBundle(options) => Box::pin(support::run(options, &cluster, streams)).await,
     }
 }

@@ -19,6 +19,7 @@ use crate::api::object_key::ObjectKey;
 use crate::core::agent::offline_objects::OfflineObjects;
 use crate::core::agent::templates::ConfigMapContent;
 use crate::hash::sha256_hex;
+use crate::openclaw::Network;
 
 /// The namespace of objects that name none.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
@@ -148,7 +149,8 @@ impl InMemoryApi {
         let resources = Resources::new(&definitions).map_err(|error| failed(error.to_string()))?;
         let api = EmbeddedApi::in_memory(resources, Arc::new(|| Timestamp::UNIX_EPOCH)).map_err(failed)?;
         let now = || Timestamp::UNIX_EPOCH;
-        Ok(Self { cluster: Cluster { client: api.client(), namespace: DEFAULT_NAMESPACE.into(), now } })
+        let (client, dial) = (api.client(), Arc::new(Network::default()));
+        Ok(Self { cluster: Cluster { client, namespace: DEFAULT_NAMESPACE.into(), now, dial } })
     }
 
     /// Creates an object, in a namespace that may not exist yet.

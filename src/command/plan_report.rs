@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::table::plain;
+use crate::api::Reason;
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::desired::Origin;
 use crate::core::agent::step::{FileWrite, Step};
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{AgentEntry, Inventory};
-use crate::preview::PreviewedAgent;
+use crate::preview::{Preview, PreviewedAgent};
 
 /// The longest value in a text, in characters.
 const MAX_VALUE_CHARS: usize = 60;
@@ -129,7 +130,30 @@ impl PlanReport {
 
 impl PlannedAgent {
     /// The plan of an Agent.
-    pub(super) fn of(agent: &ObjectKey, one: &PreviewedAgent, inventory: &Inventory) -> Self {
+    pub(super) fn of(agent: &ObjectKey, preview: &Preview, inventory: &Inventory) -> Self {
+        match preview {
+            Preview::Observed { agent_id } => Self::observed(agent, agent_id, inventory),
+            Preview::Managed(one) => Self::managed(agent, one, inventory),
+        }
+    }
+
+    /// An Agent that only observes its agent.
+    fn observed(agent: &ObjectKey, agent_id: &str, inventory: &Inventory) -> Self {
+        let missing = || PlanObstacle {
+            reason: Reason::AgentMissing.as_str(),
+            message: "the gateway has no agent of this id, and Muster only observes it".into(),
+        };
+        Self {
+            agent: agent.to_string(),
+            agent_id: Some(agent_id.to_owned()),
+            origin: "only observed",
+            changes: Vec::new(),
+            in_cluster: Vec::new(),
+            blocked: (!inventory.agents.contains_key(agent_id)).then(missing),
+        }
+    }
+
+    fn managed(agent: &ObjectKey, one: &PreviewedAgent, inventory: &Inventory) -> Self {
         let (desired, preview) = (&one.desired, &one.preview);
         let mut planned = Self {
             agent: agent.to_string(),

@@ -5,9 +5,11 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Value, json};
 
 /// A format for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum DataFormat {
+    /// JSON.
     Json,
+    /// YAML.
     Yaml,
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::Client;
@@ -10,6 +11,7 @@ use kube::Client;
 use super::requests::RequestError;
 use super::table::plain;
 use crate::api::names::is_namespace;
+use crate::openclaw::Dial;
 
 /// How a command reaches the API server.
 #[derive(Debug, clap::Args)]
@@ -38,6 +40,8 @@ pub struct Cluster {
     pub namespace: String,
     /// Tells the time, for ages.
     pub now: fn() -> Timestamp,
+    /// Opens connections to gateways.
+    pub dial: Arc<dyn Dial>,
 }
 
 impl fmt::Debug for Cluster {

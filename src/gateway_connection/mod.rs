@@ -1,6 +1,7 @@
 //! The connection of a command to a gateway: its options, its settings, and the wait until the gateway has answered. The commands
 //! only read from the gateway.
 
+mod observe;
 mod open;
 mod url_flag;
 
@@ -8,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use observe::{GatewayView, observe};
 pub use open::OpenGateway;
-pub(crate) use open::open;
+pub(crate) use open::{open, unused_device};
 use url::Url;
 pub(crate) use url_flag::{gateway_url, plain_url};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use url::Url;
 
+use super::observe::observe;
 use crate::openclaw::model::{ConnectionState, Inventory, ReadFailure, Refusal, RefusalKind};
 use crate::openclaw::{ConnectionSettings, Dial, GatewayClient};
 
@@ -29,47 +29,41 @@ pub(crate) async fn open(
     report: &mut dyn FnMut(&str),
 ) -> Result<OpenGateway, String> {
     let (url, device_key) = (settings.url.clone(), Arc::clone(&settings.device_key));
-    let gateway = GatewayClient::open(settings, dial, Arc::new(()));
-    let (mut connection, mut inventory, mut failure) =
-        (gateway.connection(), gateway.inventory(), gateway.read_failure());
-    let end = Instant::now() + limit;
+    let client = GatewayClient::open(settings, dial, Arc::new(()));
     let mut reported = String::new();
     let mut was_unpaired = false;
-    let read = loop {
-        if let Some(known) = inventory.borrow_and_update().clone() {
-            break Ok(known);
+    let read = observe(&client, limit, |view| {
+        if let Some(known) = &view.inventory {
+            return Some(Ok(Arc::clone(known)));
         }
-        let state = connection.borrow_and_update().clone();
-        let obstacle = match &state {
+        let obstacle = match &view.connection {
             ConnectionState::Connecting => String::new(),
-            ConnectionState::Up(_) => failure.borrow_and_update().as_deref().map(unreadable).unwrap_or_default(),
+            ConnectionState::Up(_) => view.read_failure.as_deref().map(unreadable).unwrap_or_default(),
             ConnectionState::Down { error, .. } => format!("{url} cannot be reached: {error}; trying again"),
             ConnectionState::Refused(refusal) => {
                 was_unpaired |= matches!(refusal.kind, RefusalKind::PairingRequired(_));
-                refused(&url, refusal, device_key.device_id())?
+                match refused(&url, refusal, device_key.device_id()) {
+                    Ok(advice) => advice,
+                    Err(error) => return Some(Err(error)),
+                }
             }
         };
         if !obstacle.is_empty() && obstacle != reported {
             report(&obstacle);
             reported = obstacle;
         }
-        // Each branch is cancel-safe: watches and a timer.
-        tokio::select! {
-            biased;
-            changed = inventory.changed() => changed.map_err(|e| e.to_string())?,
-            changed = connection.changed() => changed.map_err(|e| e.to_string())?,
-            changed = failure.changed() => changed.map_err(|e| e.to_string())?,
-            () = tokio::time::sleep_until(end) => break Err(timed_out(&url, limit, &reported)),
-        }
-    };
-    if was_unpaired && matches!(*connection.borrow(), ConnectionState::Up(_)) {
-        let id = device_key.device_id();
-        report(&format!(
-            "this device is no longer used; run this where the gateway runs: openclaw devices remove {id}"
-        ));
+        None
+    });
+    let read = read.await.unwrap_or_else(|| Err(timed_out(&url, limit, &reported)));
+    if was_unpaired && matches!(*client.connection().borrow(), ConnectionState::Up(_)) {
+        report(&unused_device(device_key.device_id()));
     }
-    let inventory: Arc<Inventory> = read?;
-    Ok(OpenGateway { client: gateway, inventory })
+    Ok(OpenGateway { client, inventory: read? })
+}
+
+/// What a person may do about a device that was approved for one run of a command.
+pub(crate) fn unused_device(device_id: &str) -> String {
+    format!("this device is no longer used; run this where the gateway runs: openclaw devices remove {device_id}")
 }
 
 fn unreadable(failure: &ReadFailure) -> String {

@@ -19,7 +19,7 @@ use crate::core::agent::build::build;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::observed::Observed;
 use crate::core::agent::offline_objects::OfflineObjects;
-use crate::core::agent::preview::{AgentPreview, preview, references};
+use crate::core::agent::preview::{AgentPreview, observed_id, preview, references};
 use crate::core::agent::token::rules::TokenState;
 use crate::core::agent::token::secret::has_form_of_token;
 use crate::core::agent::workspaces::{self, WantedWorkspace};
@@ -45,7 +45,19 @@ impl fmt::Debug for PreviewedGateway {
     }
 }
 
-/// The preview of one Agent.
+/// What would be done for one Agent.
+#[derive(Clone, Debug)]
+pub enum Preview {
+    /// For an Agent with `spec.managementPolicy: Observe`: nothing.
+    Observed {
+        /// The id of the agent that it shows.
+        agent_id: String,
+    },
+    /// For an Agent that Muster manages.
+    Managed(Box<PreviewedAgent>),
+}
+
+/// The preview of an Agent that Muster manages.
 #[derive(Clone, Debug)]
 pub struct PreviewedAgent {
     /// Its desired state.
@@ -79,7 +91,10 @@ impl PreviewedGateway {
         objects: &OfflineObjects,
         agent: &Agent,
         now: Timestamp,
-    ) -> Result<PreviewedAgent, ReconcileError> {
+    ) -> Result<Preview, ReconcileError> {
+        if agent.is_observer() {
+            return Ok(Preview::Observed { agent_id: observed_id(objects, agent)? });
+        }
         let mut references = references(objects, agent, now)?;
         if let TokenState::Issued(issued) = &references.token.state
             && let Some(token) = self.token_of(agent, &issued.sha256).await
@@ -92,7 +107,7 @@ impl PreviewedGateway {
         gateway_suspended(&references.gateway).map_or(Ok(()), Err)?;
         let observed = self.observe(&desired, agent, now).await?;
         let preview = preview(agent, &desired, &references.token.state, observed, now);
-        Ok(PreviewedAgent { desired, preview })
+        Ok(Preview::Managed(Box::new(PreviewedAgent { desired, preview })))
     }
 
     /// The token of an agent that Muster manages, as its files have it. It has the hash that the status records.

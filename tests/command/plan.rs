@@ -159,3 +159,23 @@ async fn of_several_gateways_one_is_chosen() {
     assert!(outcome.err.contains("1 Agents of other AgentGateways are not planned"), "{}", outcome.err);
     assert!(!outcome.out.contains("Agent default/ops"), "{}", outcome.out);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_only_observed_has_nothing_to_do_or_is_missing() {
+    let rig = GatewayRig::new();
+    let observing = |name: &str| {
+        let mut agent = agent(name);
+        agent["spec"] = json!({ "boardRef": { "name": "ops" }, "agentId": name, "managementPolicy": "Observe" });
+        agent
+    };
+    rig.manifests("fleet.yaml", &[secret(), gateway("gw"), board("ops"), observing("nova")]);
+    let outcome = plan(&rig, "-f DIR/fleet.yaml").await;
+    assert_eq!(outcome.result, Ok(Comparison::Equal), "{outcome:?}");
+    let expected = "Agent default/nova: agent nova, only observed\n  nothing to do on the gateway\n";
+    assert!(outcome.out.contains(expected), "{}", outcome.out);
+    assert!(outcome.out.contains("Not managed by these files, and left alone: main, ops\n"), "{}", outcome.out);
+
+    rig.manifests("missing.yaml", &[secret(), gateway("gw"), board("ops"), observing("vega")]);
+    let outcome = plan(&rig, "-f DIR/missing.yaml").await;
+    assert!(outcome.result.is_err() && outcome.out.contains("BLOCKED AgentMissing: "), "{outcome:?}");
+}

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::Service;
 
+use crate::hosts::GatewayHosts;
 use crate::overlay::Overlay;
 
 /// Where the objects of a kind are.
@@ -78,6 +79,7 @@ pub(crate) struct Rig {
     pub(crate) api: EmbeddedApi,
     /// Answers of the API server that the embedded API does not give.
     pub(crate) overlay: Overlay,
+    pub(crate) gateways: GatewayHosts,
     client: Client,
     files: TempDir,
 }
@@ -88,7 +90,8 @@ impl Rig {
         let api = EmbeddedApi::in_memory(resources, Arc::new(|| "2026-03-01T09:00:00Z".parse().unwrap())).unwrap();
         let overlay = Overlay::new(api.clone());
         let client = Client::new(overlay.clone(), "default");
-        let rig = Self { client, overlay, api, files: tempfile::tempdir().unwrap() };
+        let (files, gateways) = (tempfile::tempdir().unwrap(), GatewayHosts::default());
+        let rig = Self { api, overlay, gateways, client, files };
         rig.send("POST", "/api/v1/namespaces", json!({ "metadata": { "name": "fleet" } })).await;
         rig
     }
@@ -145,7 +148,8 @@ impl Rig {
         let words = ["muster".to_owned()].into_iter().chain(words);
         let line = Line::try_parse_from(words).map_err(|error| CommandError::Usage(error.to_string()))?;
         let now = || -> Timestamp { "2026-03-01T10:00:00Z".parse().unwrap() };
-        let cluster = Cluster { client: self.client.clone(), namespace: "fleet".into(), now };
+        let dial = Arc::new(self.gateways.clone());
+        let cluster = Cluster { client: self.client.clone(), namespace: "fleet".into(), now, dial };
         let (mut out, mut err) = (out.clone(), err.clone());
         let mut streams = Streams { out: &mut out, err: &mut err, input: &mut input.as_bytes(), is_terminal };
         command::run(&line.command, &cluster, &mut streams).await

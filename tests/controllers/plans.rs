@@ -56,7 +56,8 @@ impl Manifests {
         let line = [&["plan", "-n", NS, "-f", path.to_str().unwrap()], words].concat();
         let options = PlanLine::parse_from(line).options;
         let now = || -> Timestamp { "2026-01-01T01:00:00Z".parse().unwrap() };
-        let cluster = Cluster { client: rig.cluster.api.client(), namespace: NS.to_owned(), now };
+        let (client, dial) = (rig.cluster.api.client(), std::sync::Arc::new(muster::openclaw::Network::default()));
+        let cluster = Cluster { client, namespace: NS.to_owned(), now, dial };
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut streams = Streams { out: &mut out, err: &mut err, input: &mut std::io::empty(), is_terminal: false };
         let outcome = command::plan(&options, rig.dial(), with_cluster.then_some(&cluster), &mut streams).await;

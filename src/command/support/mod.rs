@@ -25,7 +25,7 @@ use super::requests::{self, ObjectPath};
 use super::session::{self, Cluster, CommandError, ConnectionOptions, Streams};
 use super::tree::{self, kind};
 use super::tree_text::FleetObjects;
-use super::{doctor, print};
+use super::{doctor, examined, print};
 
 /// The most objects that the checks look at. Boards and Agents that are Ready are left out.
 const MAX_EXAMINED: usize = 200;
@@ -195,5 +195,5 @@ async fn add_checks(fleet: &FleetObjects, cluster: &Cluster, contents: &mut Bund
         }
     }
     let description = "the output of muster doctor for the AgentGateways, and for Boards and Agents that are not Ready";
-    contents.add("doctor.txt", description, &doctor::text(&examined), KeptPart::Beginning);
+    contents.add("doctor.txt", description, &examined::text(&examined), KeptPart::Beginning);
 }

@@ -156,11 +156,11 @@ mod tests {
     fn an_agent_that_muster_only_observes_gets_no_file() {
         let gateway = json!({ "url": "ws://gw", "auth": {}, "workspaceRoot": "~/w", "apiUrl": "http://muster" });
         let board = json!({ "gatewayRef": { "name": "gw" } });
-        let objects = OfflineObjects {
-            gateways: [object("AgentGateway", "gw", gateway)].into(),
-            boards: [object("Board", "ops", board)].into(),
-            ..OfflineObjects::default()
-        };
+        let mut objects = OfflineObjects::default();
+        let (key, gateway) = object("AgentGateway", "gw", gateway);
+        objects.gateways.insert(key, gateway);
+        let (key, board) = object("Board", "ops", board);
+        objects.boards.insert(key, board);
         let rendered = |policy: &str| {
             let spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "managementPolicy": policy });
             files(&objects, &object::<Agent>("Agent", "nova", spec).1).unwrap()

@@ -3,6 +3,7 @@
 //! The Steps come from [`plan`], the status between two passes from [`conclude`]: the preview has no rule of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -14,6 +15,7 @@ use super::claim::annotated_id;
 use super::conclude::{AppliedPlan, Outcome, PassEnd, conclude};
 use super::desired::Desired;
 use super::observed::{Observed, ObservedFile, ObservedSession, Registration};
+use super::observer;
 use super::offline::{PLACEHOLDER_TOKEN, board, gateway};
 use super::offline_objects::OfflineObjects;
 use super::permissions;
@@ -31,7 +33,7 @@ use crate::api::agent::{Agent, AgentStatus};
 use crate::api::allowed_namespaces::NamespacesFrom;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
-use crate::api::{AgentGateway, Reason, keys};
+use crate::api::{AgentGateway, Board, Reason, keys};
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::{address, admits_labels, api_url};
 use crate::core::requests::Requests;
@@ -57,12 +59,15 @@ pub struct AgentPreview {
     pub files: BTreeMap<String, ObservedFile>,
 }
 
-/// The references of an Agent in manifests, with the checks of the operator. The token has a placeholder, and a soul directory is not read. A
-/// namespace that an AgentGateway selects by labels counts as admitted.
+/// The Board, the AgentGateway and its key of an Agent in manifests, with the checks of the operator. A namespace that an AgentGateway selects
+/// by labels counts as admitted.
 ///
 /// # Errors
 /// The reference or the check that does not hold, with what to do.
-pub fn references(objects: &OfflineObjects, agent: &Agent, now: Timestamp) -> Result<References, ReconcileError> {
+fn parents(
+    objects: &OfflineObjects,
+    agent: &Agent,
+) -> Result<(Option<Arc<Board>>, Arc<AgentGateway>, ObjectKey), ReconcileError> {
     names::of_agent(agent)?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
     let board = board(objects, agent, &namespace)?;
@@ -71,6 +76,15 @@ pub fn references(objects: &OfflineObjects, agent: &Agent, now: Timestamp) -> Re
     check_namespace(&gateway, &gateway_key, &namespace)?;
     permissions::check(objects, agent, &gateway, &gateway_key)?;
     check_role_and_quota(objects, agent, board.as_deref(), &gateway_key)?;
+    Ok((board, gateway, gateway_key))
+}
+
+/// The references of an Agent in manifests. The token has a placeholder, and a soul directory is not read.
+///
+/// # Errors
+/// The reference or the check that does not hold, with what to do.
+pub fn references(objects: &OfflineObjects, agent: &Agent, now: Timestamp) -> Result<References, ReconcileError> {
+    let (board, gateway, gateway_key) = parents(objects, agent)?;
     Ok(References {
         address: address(&gateway.spec.url),
         api_url: api_url(&gateway, objects.api_url.as_deref())?.to_owned(),
@@ -84,6 +98,15 @@ pub fn references(objects: &OfflineObjects, agent: &Agent, now: Timestamp) -> Re
         gateway,
         gateway_key,
     })
+}
+
+/// The id of the agent that an Agent with `spec.managementPolicy: Observe` shows. Nothing would be done for it.
+///
+/// # Errors
+/// The reference or the check that does not hold, with what to do.
+pub fn observed_id(objects: &OfflineObjects, agent: &Agent) -> Result<String, ReconcileError> {
+    let (_, _, gateway) = parents(objects, agent)?;
+    Ok(observer::identity(objects, agent, &gateway)?.agent_id)
 }
 
 fn check_namespace(gateway: &AgentGateway, key: &ObjectKey, namespace: &str) -> Result<(), ReconcileError> {
@@ -247,6 +270,7 @@ impl PreviewedWorld {
             fulfilled: &NO_REQUESTS,
             begins_reset: false,
             revocation: None,
+            observer: None,
             now,
         };
         self.status = conclude(&input, end).status;
