@@ -17,6 +17,7 @@ mod bad_input;
 mod canary;
 mod commands;
 mod deletion;
+mod docs;
 mod export;
 mod fleet;
 #[path = "../rights/granted.rs"]
@@ -28,6 +29,8 @@ mod manifests;
 mod namespaces;
 mod old_versions;
 mod outages;
+#[path = "../docs/page.rs"]
+mod page;
 mod people;
 mod pipeline;
 mod policy;
@@ -37,6 +40,8 @@ mod replicas;
 mod rights;
 #[path = "../shapes/mod.rs"]
 mod shapes;
+#[path = "../docs/shell.rs"]
+mod shell;
 mod soul_directory;
 mod stack;
 mod uninstall;
@@ -167,6 +172,7 @@ fn main() {
         export::exported_manifests_bring_every_object_back,
         export::what_cannot_be_read_is_named_and_the_exit_status_is_not_0,
         commands::the_commands_work_as_kubectl_does,
+        docs::every_command_with_this_mark_does_what_it_shows,
         outages::a_terminated_operator_exits_gracefully,
         uninstall::an_operator_that_is_installed_again_continues_with_the_same_agents,
         uninstall::the_documented_commands_leave_nothing,
