@@ -75,6 +75,19 @@ fn adapt(stack: &Stack, text: &str) -> String {
     text.replace("http://muster.muster-system.svc:8080", &stack.operator.api_url()).replace("NAMESPACE", "fleet")
 }
 
+/// The preparations and the names that belong to no command any more.
+fn unused(pages: &[Page]) -> Vec<String> {
+    let commands = |path: &str| {
+        let blocks = pages.iter().filter(|page| page.path == path).flat_map(Page::blocks).filter(is_ours);
+        blocks.flat_map(|block| block.commands()).collect::<Vec<_>>()
+    };
+    let prepared = BEFORE.iter().map(|before| (before.page, before.command));
+    let named = NAMES.iter().map(|(page, begins, _)| (*page, *begins));
+    let unused =
+        prepared.chain(named).filter(|(page, begins)| !commands(page).iter().any(|c| c.line.starts_with(begins)));
+    unused.map(|(page, begins)| format!("{page}: no command begins with {begins}")).collect()
+}
+
 async fn run_page(stack: &Stack, shell: &Shell, page: &Page) -> Result<(), String> {
     for block in page.blocks() {
         shell.write_part(&block, |text| adapt(stack, text));
@@ -98,6 +111,7 @@ pub(crate) async fn every_command_with_this_mark_does_what_it_shows(stack: &mut 
     let (root, kubeconfig) = (env!("CARGO_MANIFEST_DIR"), stack.cluster.kubectl.kubeconfig().display());
     shell.prepare(&format!("ln -s {root}/deploy {root}/crds . && export KUBECONFIG={kubeconfig}")).await?;
     let pages = Page::all();
+    assert_eq!(unused(&pages), [""; 0]);
     let (first, others): (Vec<_>, Vec<_>) = pages.iter().partition(|page| FIRST.contains(&page.path.as_str()));
     for page in first {
         run_page(stack, &shell, page).await?;

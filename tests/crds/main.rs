@@ -12,6 +12,7 @@ use serde_json::Value;
 mod commands;
 mod compatibility;
 mod conventions;
+mod flags;
 mod real_world;
 mod reference;
 

@@ -57,7 +57,7 @@ fn rows(schema: &Value, path: &str, text: &mut String) {
 }
 
 /// A text as a cell of a table.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers outside of test functions fail a test by a panic too")]
 
+mod conventions;
 mod fixture;
 mod links;
 mod marks;
