@@ -31,7 +31,7 @@ bench: ## Measure the heartbeat route, the set-up of 60 agents and a fleet of 1,
 parts: ## Build and install the real parts, once
 	@scripts/parts >/dev/null
 
-crds: ## Write crds/ from the types
+crds: ## Write crds/ and the generated pages of docs/
 	@scripts/crds
 
 charts: ## Write the parts of the charts that follow from other files, and deploy/install.yaml

@@ -26,7 +26,7 @@ fn fault(root: &Path, block: &Block) -> Option<String> {
         (Some(reason), None) if reason.split_whitespace().count() < 3 => {
             Some(format!("a reason of three words or more is missing: {reason}"))
         }
-        (Some(_), None) => None,
+        (Some(reason), None) => missing_file(root, reason),
         (None, Some(test)) => missing_test(root, test),
         (None, None) => {
             let outside =
@@ -36,6 +36,13 @@ fn fault(root: &Path, block: &Block) -> Option<String> {
             })
         }
     }
+}
+
+/// Why a file or a folder of tests that a reason names is not there.
+fn missing_file(root: &Path, reason: &str) -> Option<String> {
+    let named = reason.split_whitespace().filter(|word| word.starts_with("tests/"));
+    let missing = named.map(|name| name.trim_end_matches([',', ';', '.'])).find(|name| !root.join(name).exists());
+    missing.map(|name| format!("there is no {name}"))
 }
 
 /// Why there is no test of this name, `FILE::FUNCTION`.
@@ -94,6 +101,7 @@ fn a_block_with_a_wrong_mark_is_found() {
     for (mark, words) in [
         ("", "needs a mark"),
         ("<!-- not run: why -->", "three words"),
+        ("<!-- not run: tests/nothing.rs does the same -->", "no tests/nothing.rs"),
         ("<!-- run by: tests/docs/marks.rs -->", "write FILE::FUNCTION"),
         ("<!-- run by: tests/docs/nothing.rs::x -->", "no file tests/docs/nothing.rs"),
         ("<!-- run by: tests/docs/marks.rs::nothing -->", "no test nothing"),
