@@ -24,6 +24,8 @@ const BEFORE: &[Before] = &[
         command: "kubectl create secret generic openclaw",
         lines: "kubectl delete secret openclaw -n fleet && printf change-me > token.txt",
     },
+    Before { page: "README.md", command: "kubectl wait -n fleet --for=condition=Ready", lines: READY },
+    Before { page: "docs/start-in-a-cluster.md", command: "kubectl wait -n fleet --for=condition=Ready", lines: READY },
     Before {
         page: "docs/start-in-a-cluster.md",
         command: "kubectl create namespace fleet",
@@ -54,7 +56,18 @@ const BEFORE: &[Before] = &[
 
 /// The agent `one` of the pages that need no certain name.
 const ONE: &str = "printf 'apiVersion: muster.dev/v1alpha1\\nkind: Agent\\nmetadata: {name: one, namespace: fleet}\\nspec: {boardRef: {name: infrastructure}}\\n' | kubectl apply -f -
-kubectl wait -n fleet --for=condition=Ready agents.muster.dev/one --timeout=3m";
+kubectl wait -n fleet --for=condition=Ready agents.muster.dev/one --timeout=5m";
+
+/// Removes the agents while the gateway is connected, and what else the pages made.
+const AFTERWARDS: [&str; 4] = [
+    "kubectl delete namespace argocd",
+    "kubectl annotate agents.muster.dev archivist -n fleet muster.dev/protected-",
+    "kubectl wait -n fleet --for=condition=Ready agentgateways.muster.dev/openclaw --timeout=5m",
+    "kubectl delete agents.muster.dev --all -n fleet",
+];
+
+/// A busy machine needs longer than the document allows.
+const READY: &str = "kubectl wait -n fleet --for=condition=Ready agents.muster.dev/devops-engineer --timeout=5m";
 
 /// The values of the words in capitals: the page, how the command begins, and the name.
 const NAMES: [(&str, &str, &str); 4] = [
@@ -89,9 +102,10 @@ fn unused(pages: &[Page]) -> Vec<String> {
 }
 
 async fn run_page(stack: &Stack, shell: &Shell, page: &Page) -> Result<(), String> {
-    for block in page.blocks() {
-        shell.write_part(&block, |text| adapt(stack, text));
-        for mut command in block.commands().into_iter().filter(|_| is_ours(&block)) {
+    let blocks = page.blocks();
+    for block in blocks.iter().filter(|_| blocks.iter().any(is_ours)) {
+        shell.write_part(block, |text| adapt(stack, text));
+        for mut command in block.commands().into_iter().filter(|_| is_ours(block)) {
             for before in BEFORE.iter().filter(|before| before.is_before(page, &command)) {
                 shell.prepare(&adapt(stack, before.lines)).await?;
             }
@@ -124,12 +138,9 @@ pub(crate) async fn every_command_with_this_mark_does_what_it_shows(stack: &mut 
     if !failures.is_empty() {
         return Err(failures.join("\n\n").into());
     }
-    for line in [
-        "kubectl annotate agents.muster.dev archivist -n fleet muster.dev/protected-",
-        "kubectl delete namespace argocd",
-    ] {
+    for line in AFTERWARDS {
         shell.prepare(line).await?;
     }
     stack.watched.look.take().await;
-    Ok(shell.prepare("kubectl delete namespace fleet --timeout=3m").await?)
+    Ok(shell.prepare("kubectl delete namespace fleet --timeout=5m").await?)
 }

@@ -10,7 +10,7 @@ use tokio::process::Command as Process;
 use crate::page::{Block, Command, Page};
 
 /// How long a command may take.
-const LIMIT: Duration = Duration::from_mins(3);
+const LIMIT: Duration = Duration::from_mins(6);
 /// How long the shown state may need to come.
 const STATE_LIMIT: Duration = Duration::from_mins(1);
 /// The time between two looks. Each is a process of its own.
