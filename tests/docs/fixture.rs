@@ -109,12 +109,10 @@ impl Fixture {
 
     /// Runs the unmarked blocks of a page in their order, with the files that the page shows.
     pub(crate) async fn run(&mut self, page: &Page) -> Result<(), String> {
-        self.shell.prepare("FIXTURES=~/.fixtures").await?;
         let blocks = page.blocks();
         let starts = |block: &Block| is_unmarked(block) && block.text.contains("muster run ");
         if !blocks.iter().any(starts) {
-            self.start(RUN).await?;
-            self.shell.prepare(CONNECT).await?;
+            self.connect().await?;
         }
         for block in &blocks {
             self.shell.write_part(block, |text| self.adapt(text));
@@ -123,6 +121,19 @@ impl Fixture {
             }
         }
         Ok(())
+    }
+
+    /// Starts an operator, and makes the namespace `fleet` the one of the commands.
+    pub(crate) async fn connect(&mut self) -> Result<(), String> {
+        self.start(RUN).await?;
+        self.shell.prepare(CONNECT).await
+    }
+
+    /// Applies a manifest.
+    pub(crate) async fn apply(&self, manifest: &str, flag: &str) -> Result<(), String> {
+        let file = self.shell.home().join("manifest.yaml");
+        std::fs::write(file, manifest).map_err(|error| error.to_string())?;
+        self.shell.prepare(&format!("muster apply {flag} -f manifest.yaml")).await
     }
 
     async fn run_block(&mut self, page: &Page, block: &Block) -> Result<(), String> {
@@ -163,6 +174,6 @@ impl Fixture {
         }
         // The operator must not wait for a reader of its log.
         tokio::spawn(async move { tokio::io::copy(&mut log, &mut tokio::io::sink()).await });
-        self.shell.prepare(&format!("API={api}")).await
+        self.shell.prepare(&format!("API={api} FIXTURES=~/.fixtures")).await
     }
 }

@@ -1,4 +1,4 @@
-//! The documents: their commands do what they show, and their links lead somewhere.
+//! The documents: their commands do what they show, their manifests are accepted, and their links lead somewhere.
 //!
 //! The commands run in a shell, with the built `muster` and an operator without a cluster. `tests/cluster/docs.rs` runs the commands that need
 //! an API server and kubectl, by the same marks (`page.rs`).
@@ -8,6 +8,7 @@
 mod conventions;
 mod fixture;
 mod links;
+mod manifests;
 mod marks;
 mod page;
 mod page_tests;
