@@ -72,6 +72,36 @@ fn every_command_block_is_run_by_a_test_or_says_why_not() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// The files that the commands of a block name by `-f` or `-k`.
+fn named_files(block: &Block) -> Vec<String> {
+    let lines: Vec<_> = block.commands().into_iter().map(|command| command.line).collect();
+    let words: Vec<_> = lines.iter().flat_map(|line| line.split_whitespace()).collect();
+    let named = words.windows(2).filter(|pair| ["-f", "-k"].contains(&pair[0]));
+    named.map(|pair| pair[1].trim_matches('`').to_owned()).filter(|name| name != "-").collect()
+}
+
+/// The cluster test prepares no file that a command names: the page shows the file, or the checkout has it.
+#[test]
+fn every_file_that_the_cluster_test_needs_is_on_the_page_or_in_the_checkout() {
+    let (root, pages) = (Path::new(env!("CARGO_MANIFEST_DIR")), Page::all());
+    let mut found = 0;
+    let mut missing = Vec::new();
+    for (page, block) in command_blocks(&pages) {
+        if !block.run_by().is_some_and(|test| test.starts_with("tests/cluster/docs.rs::")) {
+            continue;
+        }
+        let shown: Vec<_> = page.blocks().iter().filter_map(|block| block.file().map(str::to_owned)).collect();
+        for name in named_files(&block) {
+            found += 1;
+            if !shown.contains(&name) && !root.join(&name).exists() {
+                missing.push(format!("{}:{}: {name}", page.path, block.line));
+            }
+        }
+    }
+    assert!(found > 5, "{found} files");
+    assert!(missing.is_empty(), "no block before has the mark <!-- file: NAME -->: {missing:?}");
+}
+
 #[test]
 fn every_preparation_belongs_to_a_command_of_its_page() {
     let pages = Page::all();
