@@ -6,6 +6,8 @@
 mod answers;
 #[path = "../../tests/controllers/cluster.rs"]
 mod cluster;
+#[path = "../../tests/http/described.rs"]
+mod described;
 #[path = "../../tests/http/rbac.rs"]
 mod rbac;
 #[path = "../../tests/http/rig.rs"]

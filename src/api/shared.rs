@@ -127,6 +127,9 @@ pub struct ConfigMapKeyRef {
     pub key: String,
 }
 
+/// The maximum length of a template in a spec, in characters.
+pub const MAX_TEMPLATE_CHARS: u32 = 32_768;
+
 /// A Jinja template: inline text, or a key of a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -134,7 +137,7 @@ pub struct ConfigMapKeyRef {
 pub struct TemplateSource {
     /// The text of the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32768))]
+    #[schemars(length(max = MAX_TEMPLATE_CHARS))]
     pub inline: Option<String>,
     /// The ConfigMap key with the text of the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]

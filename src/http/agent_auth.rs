@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 
 use super::api::AgentApi;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::origin::RequestOrigin;
 use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
@@ -61,7 +61,7 @@ struct AcceptedToken {
 }
 
 fn authenticate(api: &AgentApi, headers: &HeaderMap) -> Result<AcceptedToken, ApiError> {
-    let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
+    let unauthorized = |message: &str| ApiError::new(ErrorCode::Unauthorized, message);
     let token = token(headers)
         .ok_or_else(|| unauthorized("send your token in the header X-Agent-Token, or as Authorization: Bearer"))?;
     let unknown =
@@ -81,12 +81,12 @@ fn authenticate(api: &AgentApi, headers: &HeaderMap) -> Result<AcceptedToken, Ap
 /// The answer to an unknown token before the watches are in sync.
 fn starting() -> ApiError {
     let message = "the operator has just started and does not know all agents yet; retry in a few seconds";
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message)
+    ApiError::new(ErrorCode::Starting, message)
 }
 
 fn deleting() -> ApiError {
     let message = "you are being removed; stop working, and do not call again";
-    ApiError::new(StatusCode::CONFLICT, "deleting", message)
+    ApiError::new(ErrorCode::Deleting, message)
 }
 
 /// Whether the agent is suspended by its spec, or by its Board according to its status.

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use tokio::sync::mpsc::Sender;
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::probes::Probes;
 use super::rate_limit::RateLimits;
 use crate::api::object_key::ObjectKey;
@@ -19,7 +18,7 @@ pub(super) const MAX_BODY_BYTES: usize = 16 * 1024;
 pub(super) fn too_large() -> ApiError {
     let message =
         format!("the body is longer than {MAX_BODY_BYTES} bytes; send {{\"status\", \"current_task_id\"}} only");
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    ApiError::new(ErrorCode::TooLarge, message)
 }
 
 /// The state of the handlers of the API for agents.

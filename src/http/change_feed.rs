@@ -147,6 +147,7 @@ impl ChangeFeed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::dto::StatusWord;
 
     fn new() -> ChangeFeed {
         ChangeFeed::new("b", CancellationToken::new())
@@ -161,7 +162,7 @@ mod tests {
         agent
     }
 
-    fn read(feed: &ChangeFeed, cursor: u64) -> Vec<(u64, String, &'static str)> {
+    fn read(feed: &ChangeFeed, cursor: u64) -> Vec<(u64, String, StatusWord)> {
         let found = feed.after(cursor, 0, 100).unwrap();
         found.iter().map(|(seq, e)| (*seq, e.item.name.clone(), e.item.status.unwrap())).collect()
     }
@@ -172,7 +173,7 @@ mod tests {
         for name in ["one", "two", "three"] {
             feed.update(&agent("a", "1", name), false);
         }
-        assert_eq!(read(&feed, 0), [(3, "three".into(), "provisioning")]);
+        assert_eq!(read(&feed, 0), [(3, "three".into(), StatusWord::Provisioning)]);
         assert!(read(&feed, 3).is_empty());
     }
 
@@ -191,7 +192,7 @@ mod tests {
         let feed = new();
         feed.update(&agent("a", "1", "one"), false);
         feed.update(&agent("a", "1", "one"), true);
-        assert_eq!(read(&feed, 1), [(2, "one".into(), "deleted")]);
+        assert_eq!(read(&feed, 1), [(2, "one".into(), StatusWord::Deleted)]);
         assert!(feed.after(0, 2, 100).unwrap().is_empty());
     }
 
@@ -200,7 +201,10 @@ mod tests {
         let feed = new();
         feed.update(&agent("a", "1", "one"), false);
         feed.update(&agent("a", "2", "two"), false);
-        assert_eq!(read(&feed, 1), [(2, "one".into(), "deleted"), (3, "two".into(), "provisioning")]);
+        assert_eq!(
+            read(&feed, 1),
+            [(2, "one".into(), StatusWord::Deleted), (3, "two".into(), StatusWord::Provisioning)]
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::origin::RequestOrigin;
 
 /// Whether Kubernetes tokens are accepted without TLS.
@@ -47,5 +47,5 @@ pub(super) async fn redirect(State(tokens): State<HttpTokens>, request: Request,
 fn tls_required() -> ApiError {
     let message = "Kubernetes tokens are taken over TLS only: call https:// on the same port, and replace a token that was sent without TLS; \
                    start muster with --allow-http-tokens if a proxy before it ends TLS";
-    ApiError::new(StatusCode::FORBIDDEN, "tls_required", message)
+    ApiError::new(ErrorCode::TlsRequired, message)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Response as HttpResponse, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Response as HttpResponse, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::api::{self, MAX_BODY_BYTES};
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use crate::leadership::{Leader, Peer, Standing};
 
 /// How long a call waits for a leader, below the server's timeout for a request.
@@ -134,5 +134,5 @@ fn passed_back(answer: HttpResponse<Bytes>) -> Response {
 /// The answer when nobody leads. The header tells another replica that this one did not handle the call.
 fn no_leader() -> impl IntoResponse {
     let message = "no replica of the operator leads at the moment; retry in a few seconds";
-    ([(FORWARDED, "not-leading")], ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_leader", message))
+    ([(FORWARDED, "not-leading")], ApiError::new(ErrorCode::NoLeader, message))
 }

@@ -13,6 +13,7 @@ pub mod dto;
 pub mod error;
 pub mod forward;
 pub mod made_certificate;
+mod openapi;
 pub mod origin;
 pub mod people;
 pub mod places;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, Response};
 use axum::response::IntoResponse;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::origin::{RequestOrigin, TrustedProxies, is_local, network_of};
 use super::places::{ConnectionPlace, ConnectionPlaces, PlaceLimits};
 
@@ -232,7 +232,7 @@ async fn begins_with_tls(stream: &TcpStream) -> io::Result<bool> {
 async fn with_timeout<E>(response: impl Future<Output = Result<Response<Body>, E>>) -> Result<Response<Body>, E> {
     let timeout = || {
         let message = "the request took too long; send its body at once";
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).into_response()
+        ApiError::new(ErrorCode::Timeout, message).into_response()
     };
     tokio::time::timeout(RESPONSE_TIMEOUT, response).await.unwrap_or_else(|_| Ok(timeout()))
 }

@@ -12,6 +12,9 @@ mod answers;
 #[path = "../controllers/cluster.rs"]
 mod cluster;
 mod connections;
+#[allow(dead_code, reason = "this API needs a part of it")]
+#[path = "../http/described.rs"]
+mod described;
 mod flood;
 mod heartbeat_writer;
 mod refusals;

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, Receiver};
 
 use crate::cluster::Cluster;
+use crate::described;
 use crate::watched::Watched;
 use crate::way::{self, Faults};
 
@@ -133,10 +134,10 @@ impl Rig {
         self.cluster.get(&ObjectKey::new(NS, name)).unwrap()
     }
 
-    /// Makes a request, after the watches brought all that was written.
+    /// Makes a request, after the watches brought all that was written. The `OpenAPI` document has the answer.
     pub(crate) async fn call(&self, call: Call<'_>) -> Answer {
         self.watched.settle().await;
-        let mut request = Request::builder().method(call.method).uri(call.path);
+        let mut request = Request::builder().method(call.method.clone()).uri(call.path);
         if let Some(token) = call.token {
             request = request.header("x-agent-token", token);
         }
@@ -145,6 +146,7 @@ impl Rig {
         let response = TowerToHyperService::new(self.router.clone()).call(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = serde_json::from_slice(&to_bytes(body, 64 * 1024).await.unwrap()).unwrap();
+        described::check(call.method.as_str(), call.path, head.status, &body);
         Answer { status: head.status, headers: head.headers, body }
     }
 

@@ -14,6 +14,9 @@ mod answers;
 #[path = "../controllers/cluster.rs"]
 #[allow(dead_code, reason = "the targets need a part of it")]
 mod cluster;
+#[path = "../http/described.rs"]
+#[allow(dead_code, reason = "the targets need a part of it")]
+mod described;
 #[path = "../http/rbac.rs"]
 #[allow(dead_code, reason = "the targets need a part of it")]
 mod rbac;

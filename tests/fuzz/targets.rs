@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cluster::Kind;
+use crate::described;
 use crate::rig::{ADMIN, Rig, answer};
 
 /// A function that takes hostile input.
@@ -179,7 +180,7 @@ fn apply<K: Kind>(rig: &Rig, manifest: &Value) -> bool {
     true
 }
 
-/// A body of each request that has one. No body is an error of the server.
+/// A body of each request that has one. No body is an error of the server, and the `OpenAPI` document has each answer.
 pub fn http_bodies(data: &[u8]) {
     run(send_everywhere(data));
 }
@@ -204,6 +205,7 @@ async fn send_everywhere(data: &[u8]) {
         let request = request.body(Body::from(data.to_vec())).unwrap();
         let answer = answer(rig.send(request).await).await;
         assert!(!answer.status.is_server_error(), "{method} {path}: {}", answer.json);
+        described::check(method, &path, answer.status, &answer.json);
     }
 }
 

@@ -13,6 +13,7 @@ mod answers;
 #[allow(dead_code, reason = "this API needs a part of it")]
 mod cluster;
 mod contract;
+mod described;
 mod list;
 mod rbac;
 mod rig;

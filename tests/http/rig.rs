@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use crate::cluster::{Cluster, Kind};
+use crate::described;
 use crate::rbac::Rbac;
 use crate::watched::Watched;
 
@@ -149,11 +150,14 @@ impl Rig {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
+    /// Sends a request. The `OpenAPI` document has the answer.
     pub(crate) async fn call(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
         let builder = Request::builder().method(method).uri(path);
         let builder = builder.header("authorization", format!("Bearer {token}"));
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        answer(self.send(builder.body(body).unwrap()).await).await
+        let answer = answer(self.send(builder.body(body).unwrap()).await).await;
+        described::check(method, path, answer.status, &answer.json);
+        answer
     }
 
     /// A GET with the token of [`ADMIN`], and its whole response.

@@ -5,14 +5,14 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use futures::{StreamExt, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::state::authz::{AccessError, Permission, ResourceKind, User, Verb};
 use crate::state::kube_authz::KubeAccess;
 
@@ -135,7 +135,7 @@ impl Authorizer {
     /// # Errors
     /// 401 when the token is missing or unknown, 503 when Kubernetes does not answer.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<UserCaller, ApiError> {
-        let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
+        let unauthorized = |message: &str| ApiError::new(ErrorCode::Unauthorized, message);
         let token = bearer(headers).ok_or_else(|| {
             unauthorized(
                 "send a token as Authorization: Bearer: in a cluster that of kubectl create token, without a cluster (muster run --embedded DIR) \
@@ -253,10 +253,10 @@ impl Authorizer {
         if matches!(error, AccessError::Refused { code: 403, .. }) {
             let message = "Muster's ServiceAccount may not create tokenreviews and subjectaccessreviews, so that this API and the page \
                            serve nobody; an admin can grant both rights (deploy/components/people)";
-            return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "reviews_not_permitted", message);
+            return ApiError::new(ErrorCode::ReviewsNotPermitted, message);
         }
         let message = "Kubernetes did not review your token or your permission; retry in a few seconds";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable", message)
+        ApiError::new(ErrorCode::KubernetesUnavailable, message)
     }
 }
 
@@ -287,7 +287,7 @@ fn forbidden(caller: &UserCaller, permission: &Permission) -> ApiError {
         "{user} may not {verb} {resource}.muster.dev {place}; bind a Role with this permission to the user, such as {}",
         role(permission.kind, permission.verb)
     );
-    ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
+    ApiError::new(ErrorCode::Forbidden, message)
 }
 
 /// The answer to a request that failed in Kubernetes.
@@ -295,21 +295,21 @@ impl From<AccessError> for ApiError {
     fn from(error: AccessError) -> Self {
         match error {
             AccessError::Refused { code, message } => {
-                let (status, code) = match code {
-                    400 | 422 => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-                    401 => (StatusCode::UNAUTHORIZED, "unauthorized"),
-                    403 => (StatusCode::FORBIDDEN, "forbidden"),
-                    404 => (StatusCode::NOT_FOUND, "not_found"),
-                    409 => (StatusCode::CONFLICT, "conflict"),
-                    413 => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-                    _ => (StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable"),
+                let code = match code {
+                    400 | 422 => ErrorCode::Invalid,
+                    401 => ErrorCode::Unauthorized,
+                    403 => ErrorCode::Forbidden,
+                    404 => ErrorCode::NotFound,
+                    409 => ErrorCode::Conflict,
+                    413 => ErrorCode::TooLarge,
+                    _ => ErrorCode::KubernetesUnavailable,
                 };
-                Self::new(status, code, message)
+                Self::new(code, message)
             }
             AccessError::Failed(error) => {
                 warn!(error, "a person's request to Kubernetes failed");
                 let message = "Kubernetes did not answer in time; check whether the request was done before you retry";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable", message)
+                Self::new(ErrorCode::KubernetesUnavailable, message)
             }
         }
     }

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{RawQuery, State as FromState};
+use axum::extract::State as FromState;
 use jiff::Timestamp;
 use kube::api::ObjectMeta;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::authz::{Scope, UserCaller};
 use super::lookup::{boards_named, gateways_named, is_referenced};
-use super::request::Query;
+use super::request::Parameters;
 use super::state::{Authenticated, PeopleApi, PeopleState};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, Board};
@@ -34,18 +35,79 @@ const MAX_OFFSET: usize = 2_147_483_647;
 /// The filter of a list or a stream: the requested Board and the requested AgentGateway.
 ///
 /// A filter with an object that does not exist yields an empty list.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct Filter {
+    /// Only agents of this board: its uid, `namespace/name`, or its name.
+    #[serde(rename = "board_id")]
     board: Option<String>,
+    /// Only agents of this AgentGateway: its uid, `namespace/name`, or its name.
+    #[serde(rename = "gateway_id")]
     gateway: Option<String>,
 }
 
-impl Filter {
-    pub(crate) fn of(query: &Query) -> Self {
-        let reference = |name| query.text(name).map(str::to_owned);
-        Self { board: reference("board_id"), gateway: reference("gateway_id") }
-    }
+/// The parameters of the list of agents.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct AgentListParameters {
+    #[serde(flatten)]
+    filter: Filter,
+    /// True: agents with an Agent resource. False: agents on gateways without an Agent resource.
+    #[serde(default = "managed")]
+    is_mc_agent: bool,
+    /// The maximum number of items on the page.
+    #[serde(default = "default_limit")]
+    #[schemars(range(min = 1, max = MAX_LIMIT))]
+    limit: usize,
+    /// The number of items before the page.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = MAX_OFFSET))]
+    offset: usize,
+    /// Only this namespace.
+    namespace: Option<String>,
+}
 
+fn managed() -> bool {
+    true
+}
+
+fn default_limit() -> usize {
+    DEFAULT_LIMIT
+}
+
+/// The parameters of the lists of Boards and of AgentGateways.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct NamespaceParameter {
+    /// Only this namespace.
+    namespace: Option<String>,
+}
+
+/// A page of agents.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct AgentList {
+    /// The agents of the page, the oldest first.
+    items: Vec<Item>,
+    /// The number of agents on all pages.
+    total: usize,
+    /// The maximum number of items on the page.
+    limit: usize,
+    /// The number of items before the page.
+    offset: usize,
+}
+
+/// The Boards that the caller may list.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct BoardList {
+    /// The Boards, by namespace and name.
+    items: Vec<BoardItem>,
+}
+
+/// The AgentGateways that the caller may list.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct GatewayList {
+    /// The AgentGateways, by namespace and name.
+    items: Vec<GatewayItem>,
+}
+
+impl Filter {
     /// Whether an agent matches the filter, by its Board and its AgentGateway in the cache. A deleted agent also matches when its
     /// Board or AgentGateway is deleted: a reader that does not know the agent ignores its deletion.
     pub(crate) fn matches(&self, entry: &Entry, store: &KubeStore) -> bool {
@@ -77,32 +139,28 @@ fn references_gateway(reference: &str, key: &ObjectKey, store: &KubeStore) -> bo
 pub(crate) async fn agents(
     FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
-    RawQuery(raw): RawQuery,
-) -> Result<Json<Value>, ApiError> {
-    let known = ["board_id", "gateway_id", "is_mc_agent", "limit", "offset", "namespace"];
-    let query = Query::parse(raw.as_deref(), &known)?;
-    let limit = query.number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
-    let offset = query.number("offset", 0..=MAX_OFFSET)?.unwrap_or(0);
-    let managed = query.flag("is_mc_agent")?.unwrap_or(true);
-    let (items, total) = if managed {
-        people.managed_page(&caller, &query, (limit, offset)).await?
+    Parameters(parameters): Parameters<AgentListParameters>,
+) -> Result<Json<AgentList>, ApiError> {
+    let AgentListParameters { limit, offset, .. } = parameters;
+    let (items, total) = if parameters.is_mc_agent {
+        people.managed_page(&caller, &parameters).await?
     } else {
-        let all = people.unmanaged(&caller, &query).await?;
+        let all = people.unmanaged(&caller, &parameters).await?;
         let page = all.iter().skip(offset).take(limit);
         (page.map(|agent| Item::unmanaged(agent, &people.state.store)).collect(), all.len())
     };
-    Ok(Json(json!({ "items": items, "total": total, "limit": limit, "offset": offset })))
+    Ok(Json(AgentList { items, total, limit, offset }))
 }
 
 impl PeopleApi {
-    /// The namespaces in which the caller may list objects of a kind.
+    /// The namespaces in which the caller may list objects of a kind: all, or the requested one.
     pub(crate) async fn list_scope(
         &self,
         caller: &UserCaller,
         kind: ResourceKind,
-        query: &Query,
+        namespace: Option<&str>,
     ) -> Result<Scope, ApiError> {
-        let (namespace, namespaces) = (query.text("namespace"), || self.state.store.namespaces());
+        let namespaces = || self.state.store.namespaces();
         let scope = self.authorizer.scope(caller, (Verb::List, kind), namespace, namespaces).await?;
         self.require_known(namespace)?;
         Ok(scope)
@@ -118,12 +176,11 @@ impl PeopleApi {
     async fn managed_page(
         &self,
         caller: &UserCaller,
-        query: &Query,
-        (limit, offset): (usize, usize),
+        parameters: &AgentListParameters,
     ) -> Result<(Vec<Item>, usize), ApiError> {
         let store = &self.state.store;
-        let scope = self.list_scope(caller, ResourceKind::Agent, query).await?;
-        let filter = self.resolve_filter(&Filter::of(query));
+        let scope = self.list_scope(caller, ResourceKind::Agent, parameters.namespace.as_deref()).await?;
+        let filter = self.resolve_filter(&parameters.filter);
         // The list shares the agents of the cache, and only the page is built.
         let mut agents = store.agents();
         agents.retain(|agent| {
@@ -132,26 +189,31 @@ impl PeopleApi {
         });
         agents.sort_unstable_by(|a, b| creation_order(&a.metadata).cmp(&creation_order(&b.metadata)));
         let total = agents.len();
-        let page = agents.iter().skip(offset).take(limit).map(|agent| Entry::of(agent).resolve(store)).collect();
+        let page = agents.iter().skip(parameters.offset).take(parameters.limit);
+        let page = page.map(|agent| Entry::of(agent).resolve(store)).collect();
         Ok((page, total))
     }
 
     /// The agents without an Agent resource on the gateways that the caller may read, by gateway and id.
-    async fn unmanaged(&self, caller: &UserCaller, query: &Query) -> Result<Vec<Unmanaged>, ApiError> {
+    async fn unmanaged(
+        &self,
+        caller: &UserCaller,
+        parameters: &AgentListParameters,
+    ) -> Result<Vec<Unmanaged>, ApiError> {
         let store = &self.state.store;
-        let namespace = query.text("namespace");
+        let namespace = parameters.namespace.as_deref();
         if let Some(namespace) = namespace {
             self.authorizer.require(caller, Permission::within(Verb::List, ResourceKind::Gateway, namespace)).await?;
             self.require_known(Some(namespace))?;
         }
         // An agent without an Agent resource has no Board.
-        if query.text("board_id").is_some() {
+        if parameters.filter.board.is_some() {
             self.require_some_gateway(caller, namespace).await?;
             return Ok(Vec::new());
         }
         let mut gateways = unmanaged::known_gateways(&self.state, None);
         gateways.retain(|key| {
-            let named = query.text("gateway_id");
+            let named = parameters.filter.gateway.as_deref();
             namespace.is_none_or(|namespace| key.namespace == namespace)
                 && named.is_none_or(|reference| references_gateway(reference, key, store))
         });
@@ -245,29 +307,25 @@ fn key_order(meta: &ObjectMeta) -> (Option<&str>, Option<&str>) {
 pub(crate) async fn boards(
     FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
-    RawQuery(raw): RawQuery,
-) -> Result<Json<Value>, ApiError> {
-    let query = Query::parse(raw.as_deref(), &["namespace"])?;
-    let scope = people.list_scope(&caller, ResourceKind::Board, &query).await?;
+    Parameters(parameters): Parameters<NamespaceParameter>,
+) -> Result<Json<BoardList>, ApiError> {
+    let scope = people.list_scope(&caller, ResourceKind::Board, parameters.namespace.as_deref()).await?;
     let store = &people.state.store;
     let mut boards = store.boards();
     boards.retain(|board| scope.contains(board.metadata.namespace.as_deref().unwrap_or_default()));
     boards.sort_unstable_by(|a, b| key_order(&a.metadata).cmp(&key_order(&b.metadata)));
-    let items: Vec<_> = boards.iter().map(|board| BoardItem::of(board, store)).collect();
-    Ok(Json(json!({ "items": items })))
+    Ok(Json(BoardList { items: boards.iter().map(|board| BoardItem::of(board, store)).collect() }))
 }
 
 /// `GET /api/v1/gateways`
 pub(crate) async fn gateways(
     FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
-    RawQuery(raw): RawQuery,
-) -> Result<Json<Value>, ApiError> {
-    let query = Query::parse(raw.as_deref(), &["namespace"])?;
-    let scope = people.list_scope(&caller, ResourceKind::Gateway, &query).await?;
+    Parameters(parameters): Parameters<NamespaceParameter>,
+) -> Result<Json<GatewayList>, ApiError> {
+    let scope = people.list_scope(&caller, ResourceKind::Gateway, parameters.namespace.as_deref()).await?;
     let mut gateways = people.state.store.gateways();
     gateways.retain(|gateway| scope.contains(gateway.metadata.namespace.as_deref().unwrap_or_default()));
     gateways.sort_unstable_by(|a, b| key_order(&a.metadata).cmp(&key_order(&b.metadata)));
-    let items: Vec<_> = gateways.iter().map(|gateway| GatewayItem::of(gateway)).collect();
-    Ok(Json(json!({ "items": items })))
+    Ok(Json(GatewayList { items: gateways.iter().map(|gateway| GatewayItem::of(gateway)).collect() }))
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use kube::Resource;
 
 use super::authz::UserCaller;
@@ -10,7 +9,7 @@ use super::state::PeopleApi;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board};
 use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::state::authz::{Permission, ResourceKind, Verb};
 
 /// Whether `reference` is the uid of an object, its `namespace/name`, or its name.
@@ -85,7 +84,7 @@ impl PeopleApi {
             (Some(agent), true) => Ok(agent),
             (Some(_), false) => {
                 let message = format!("several Agents have an agent with the id {id:?}; use the uid of the Agent");
-                Err(ApiError::new(StatusCode::CONFLICT, "ambiguous", message))
+                Err(ApiError::new(ErrorCode::Ambiguous, message))
             }
             (None, _) => Err(self.refusal(caller, id, verb, &found).await?),
         }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::{FromRequestParts, Path};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::authz::{Authorizer, UserCaller};
 use super::open_streams::OpenStreams;
 use crate::http::change_feed::ChangeFeed;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::openapi::operation::{Audience, DescribedInput, Operation};
 use crate::http::origin::RequestOrigin;
 use crate::http::probes::Probes;
 use crate::http::rate_limit::PeopleLimits;
@@ -61,7 +61,7 @@ impl FromRequestParts<Arc<PeopleApi>> for Authenticated {
             None => limits.failed_auth.check(network).map_err(ApiError::too_many)?,
         }
         let caller = match people.authorizer.authenticate(&parts.headers).await {
-            Err(error) if error.status == StatusCode::UNAUTHORIZED => {
+            Err(error) if error.code == ErrorCode::Unauthorized => {
                 limits.failed_auth.record_failure(network).map_err(ApiError::too_many)?;
                 return Err(error);
             }
@@ -72,9 +72,24 @@ impl FromRequestParts<Arc<PeopleApi>> for Authenticated {
         }
         if !people.probes.synced.load(Ordering::Relaxed) {
             let message = "the operator has just started and does not know all resources yet; retry in a few seconds";
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message));
+            return Err(ApiError::new(ErrorCode::Starting, message));
         }
         Ok(Self(caller))
+    }
+}
+
+impl DescribedInput for Authenticated {
+    fn describe(operation: &mut Operation) {
+        operation.audience = Audience::Person;
+        operation.errors.extend([
+            ErrorCode::Unauthorized,
+            ErrorCode::Forbidden,
+            ErrorCode::TlsRequired,
+            ErrorCode::TooManyRequests,
+            ErrorCode::Starting,
+            ErrorCode::KubernetesUnavailable,
+            ErrorCode::ReviewsNotPermitted,
+        ]);
     }
 }
 
@@ -87,5 +102,11 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         path.map(|Path(id)| Self(id)).map_err(|_| ApiError::bad_request("the id in the path is not valid UTF-8"))
+    }
+}
+
+impl DescribedInput for PathId {
+    fn describe(operation: &mut Operation) {
+        operation.errors.extend([ErrorCode::BadRequest, ErrorCode::NotFound]);
     }
 }

@@ -5,22 +5,28 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{RawQuery, State as FromState};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequestParts, State as FromState};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::authz::{Scope, UserCaller};
 use super::list::Filter;
 use super::open_streams::StreamPermit;
-use super::request::Query;
+use super::request::Parameters;
 use super::state::{Authenticated, PeopleApi, PeopleState};
-use crate::http::dto::Entry;
-use crate::http::error::ApiError;
+use crate::http::dto::{ApiTime, Entry, Item};
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::openapi::operation::{
+    Content, DescribedInput, DescribedOutput, HeaderParameter, Operation, Success, schema_of,
+};
 use crate::state::authz::{Permission, ResourceKind, Verb};
 
 /// Tells nginx, and proxies that know its header, to pass each event on at once
@@ -35,26 +41,79 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The maximum number of states in one read of the feed.
 const BATCH_SIZE: usize = 32;
 
+/// The parameters of the stream.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct StreamParameters {
+    #[serde(flatten)]
+    filter: Filter,
+    /// Leaves out of the first states the states that are not newer than this time.
+    since: Option<ApiTime>,
+    /// Only this namespace.
+    namespace: Option<String>,
+}
+
+/// The header with the id of the last event that a reader got.
+pub(crate) struct LastEventId(Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned)))
+    }
+}
+
+impl DescribedInput for LastEventId {
+    fn describe(operation: &mut Operation) {
+        operation.header = Some(HeaderParameter {
+            name: "Last-Event-ID",
+            description: "Continues after the event with this id.",
+            pattern: "^[0-9a-f]{1,16}-[0-9]{1,18}$",
+        });
+    }
+}
+
+/// The data of an event, which has the name `agent`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct AgentEvent {
+    /// The agent as it is now.
+    agent: Item,
+}
+
+/// Server-Sent Events with an [`AgentEvent`] each.
+pub(crate) struct AgentEvents<S>(S);
+
+impl<S: Stream<Item = Result<Event, Infallible>> + Send + 'static> IntoResponse for AgentEvents<S> {
+    fn into_response(self) -> Response {
+        ([NO_BUFFERING], Sse::new(self.0)).into_response()
+    }
+}
+
+impl<S> DescribedOutput for AgentEvents<S> {
+    fn describe(operation: &mut Operation) {
+        operation.success = Some(Success { status: StatusCode::OK, content: Content::Events(schema_of::<AgentEvent>) });
+    }
+}
+
 /// `GET /api/v1/agents/stream`
 pub(crate) async fn agents(
     FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
-    headers: HeaderMap,
-    RawQuery(raw): RawQuery,
-) -> Result<([(&'static str, &'static str); 1], Sse<impl Stream<Item = Result<Event, Infallible>>>), ApiError> {
-    let query = Query::parse(raw.as_deref(), &["board_id", "gateway_id", "since", "namespace"])?;
-    let since = query.time("since")?;
-    let scope = people.list_scope(&caller, ResourceKind::Agent, &query).await?;
+    LastEventId(last_event_id): LastEventId,
+    Parameters(parameters): Parameters<StreamParameters>,
+) -> Result<AgentEvents<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let StreamParameters { filter, since, namespace } = parameters;
+    let scope = people.list_scope(&caller, ResourceKind::Agent, namespace.as_deref()).await?;
     let permit = people.streams.try_acquire(caller.name()).ok_or_else(|| {
         let message = "the maximum number of streams is open, 16 for one user and 256 for all; retry later, or call GET /api/v1/agents instead";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
+        ApiError::new(ErrorCode::TooManyStreams, message)
     })?;
     let changes = people.change_feed.subscribe();
     let start = *changes.borrow();
-    let resumed = headers.get("last-event-id").and_then(|id| people.change_feed.seq_of(id.to_str().ok()?));
+    let resumed = last_event_id.and_then(|id| people.change_feed.seq_of(&id));
     let reader = StreamReader {
-        filter: Filter::of(&query),
-        since: since.filter(|_| resumed.is_none()).map(|since| (since, start)),
+        filter,
+        since: since.filter(|_| resumed.is_none()).map(|since| (since.0, start)),
         cursor: resumed.unwrap_or(0),
         hidden_deletions: if resumed.is_some() || since.is_some() { 0 } else { start },
         batch: VecDeque::new(),
@@ -63,7 +122,7 @@ pub(crate) async fn agents(
         _permit: permit,
         people,
         caller,
-        query,
+        namespace,
         scope,
         changes,
     };
@@ -73,14 +132,15 @@ pub(crate) async fn agents(
         let event = reader.next().await?;
         Some((Ok(event), reader))
     });
-    Ok(([NO_BUFFERING], Sse::new(opening.chain(events))))
+    Ok(AgentEvents(opening.chain(events)))
 }
 
 /// A reader of the change feed. It keeps a sequence number and at most one batch.
 struct StreamReader {
     people: Arc<PeopleApi>,
     caller: UserCaller,
-    query: Query,
+    /// The requested namespace.
+    namespace: Option<String>,
     scope: Scope,
     filter: Filter,
     changes: watch::Receiver<u64>,
@@ -163,16 +223,16 @@ impl StreamReader {
     /// Whether the reader gets a state.
     async fn is_visible(&self, seq: u64, entry: &Entry) -> Result<bool, ApiError> {
         let namespace = entry.item.namespace.as_deref().unwrap_or_default();
-        let old = self
-            .since
-            .is_some_and(|(since, until)| seq <= until && entry.item.updated_at.is_none_or(|updated| updated <= since));
+        let old = self.since.is_some_and(|(since, until)| {
+            seq <= until && entry.item.updated_at.is_none_or(|updated| updated.0 <= since)
+        });
         if old || !self.filter.matches(entry, &self.people.state.store) {
             return Ok(false);
         }
         if self.scope.contains(namespace) {
             return Ok(true);
         }
-        if self.query.text("namespace").is_some() {
+        if self.namespace.is_some() {
             return Ok(false);
         }
         let permission = Permission::within(Verb::List, ResourceKind::Agent, namespace);
@@ -180,9 +240,9 @@ impl StreamReader {
     }
 
     fn event(&self, seq: u64, entry: &Entry) -> Option<Event> {
-        let item = entry.resolve(&self.people.state.store);
+        let agent = entry.resolve(&self.people.state.store);
         let id = self.people.change_feed.event_id(seq);
-        Event::default().event("agent").id(id).json_data(json!({ "agent": item })).ok()
+        Event::default().event("agent").id(id).json_data(AgentEvent { agent }).ok()
     }
 
     /// Reviews the reader's permissions. Returns whether the reader still has a permission. If the reader may read further
@@ -191,8 +251,8 @@ impl StreamReader {
         if !self.people.authorizer.is_valid(&self.caller).await? {
             return Ok(false);
         }
-        let scope = match self.people.list_scope(&self.caller, ResourceKind::Agent, &self.query).await {
-            Err(error) if error.status == StatusCode::FORBIDDEN => return Ok(false),
+        let scope = match self.people.list_scope(&self.caller, ResourceKind::Agent, self.namespace.as_deref()).await {
+            Err(error) if error.code == ErrorCode::Forbidden => return Ok(false),
             scope => scope?,
         };
         let grown = match (&scope, &self.scope) {

@@ -4,74 +4,125 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{RawQuery, State as FromState};
+use axum::extract::State as FromState;
 use futures::{StreamExt, TryStreamExt};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tracing::info;
 
 use super::authz::UserCaller;
 use super::lookup::gateways_named;
-use super::request::Query;
+use super::request::Parameters;
 use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
 use crate::api::agent::Role;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::api::{Agent, AgentGateway, Board};
 use crate::core::objects::{AgentIndex, BoardIndex, Objects};
+use crate::http::dto::ApiTime;
 use crate::http::error::ApiError;
 use crate::state::authz::{AccessError, Permission, ResourceKind, Verb};
 
 /// The maximum number of concurrent writes for one request.
 const CONCURRENT_WRITES: usize = 8;
-/// The parameters that add a kind of request to Sync.
-const KIND_PARAMETERS: [(&str, RequestKind); 4] = [
-    ("overwrite", RequestKind::Overwrite),
-    ("rotate_tokens", RequestKind::Rotate),
-    ("reset_sessions", RequestKind::ResetSession),
-    ("force_bootstrap", RequestKind::Bootstrap),
-];
+
+/// The parameters of a sync.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "the API defines the parameters")]
+pub(crate) struct SyncParameters {
+    /// Muster also writes files that it normally keeps.
+    #[serde(default)]
+    overwrite: bool,
+    /// Muster also replaces the tokens.
+    #[serde(default)]
+    rotate_tokens: bool,
+    /// Muster also resets the sessions.
+    #[serde(default)]
+    reset_sessions: bool,
+    /// Muster also writes BOOTSTRAP.md again.
+    #[serde(default)]
+    force_bootstrap: bool,
+    /// Whether the main agent of the gateway is affected.
+    #[serde(default = "with_main")]
+    include_main: bool,
+    /// Only the leads of boards.
+    #[serde(default)]
+    lead_only: bool,
+    /// Only agents of this board: its uid, `namespace/name`, or its name.
+    board_id: Option<String>,
+}
+
+fn with_main() -> bool {
+    true
+}
+
+impl SyncParameters {
+    /// The kinds of the requests.
+    fn kinds(&self) -> Vec<RequestKind> {
+        let added = [
+            (self.overwrite, RequestKind::Overwrite),
+            (self.rotate_tokens, RequestKind::Rotate),
+            (self.reset_sessions, RequestKind::ResetSession),
+            (self.force_bootstrap, RequestKind::Bootstrap),
+        ];
+        let added = added.into_iter().filter_map(|(wanted, kind)| wanted.then_some(kind));
+        std::iter::once(RequestKind::Sync).chain(added).collect()
+    }
+}
+
+/// The requests were set.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Sync")]
+pub(crate) struct SyncAnswer {
+    /// The uid of the AgentGateway.
+    gateway_id: Option<String>,
+    /// The time of the requests.
+    requested_at: ApiTime,
+    /// The number of agents that the requests affect.
+    agents: usize,
+    /// The number of objects without the requests: the caller may not patch them, or they are gone.
+    skipped: usize,
+    /// The kinds of the requests.
+    kinds: Vec<RequestKind>,
+}
 
 /// `POST /api/v1/gateways/{id}/templates/sync`
 pub(crate) async fn templates(
     FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     PathId(id): PathId,
-    RawQuery(raw): RawQuery,
-) -> Result<Json<Value>, ApiError> {
-    let mut known: Vec<_> = KIND_PARAMETERS.iter().map(|(name, _)| *name).collect();
-    known.extend(["include_main", "lead_only", "board_id"]);
-    let query = Query::parse(raw.as_deref(), &known)?;
-    let mut kinds = vec![RequestKind::Sync];
-    for (name, kind) in KIND_PARAMETERS {
-        if query.flag(name)?.unwrap_or_default() {
-            kinds.push(kind);
-        }
-    }
-    let lead_only = query.flag("lead_only")?.unwrap_or(false);
-    let include_main = query.flag("include_main")?.unwrap_or(true);
+    Parameters(parameters): Parameters<SyncParameters>,
+) -> Result<Json<SyncAnswer>, ApiError> {
+    let kinds = parameters.kinds();
+    let SyncParameters { lead_only, include_main, board_id, .. } = parameters;
     let candidates = gateways_named(&people.state.store, &id);
     let gateway = people.find_one(&caller, ResourceKind::Gateway, ("gateway", &id), candidates).await?;
-    let board = people.board_of_gateway(&caller, &gateway, query.text("board_id")).await?;
+    let board = people.board_of_gateway(&caller, &gateway, board_id.as_deref()).await?;
     let agents = people.affected_agents(&gateway, board.as_deref(), lead_only, include_main);
     let targets = match &board {
         None if !lead_only && include_main => vec![(ResourceKind::Gateway, ObjectKey::of(&gateway.metadata))],
         Some(board) if !lead_only => vec![(ResourceKind::Board, ObjectKey::of(&board.metadata))],
         None | Some(_) => agents.iter().map(|agent| (ResourceKind::Agent, ObjectKey::of(&agent.metadata))).collect(),
     };
-    let now = people.state.store.now().to_string();
+    let now = people.state.store.now();
     let by_agent = targets.iter().all(|(kind, _)| *kind == ResourceKind::Agent);
     let name = caller.name().to_owned();
     // The task writes all annotations, even if the caller closes the connection or the handler times out.
     let task = tokio::spawn({
-        let (people, kinds, now) = (Arc::clone(&people), kinds.clone(), now.clone());
+        let (people, kinds, now) = (Arc::clone(&people), kinds.clone(), now.to_string());
         async move { people.annotate(&caller, targets, &kinds, &now).await }
     });
     let skipped = task.await.map_err(|e| AccessError::Failed(e.to_string()))??;
     let affected = if by_agent { agents.len() - skipped } else { agents.len() };
     info!(gateway = %ObjectKey::of(&gateway.metadata), by = name, ?kinds, agents = affected, "requested over HTTP");
-    Ok(Json(json!({
-        "gateway_id": gateway.metadata.uid, "requested_at": now, "agents": affected, "skipped": skipped, "kinds": kinds,
-    })))
+    Ok(Json(SyncAnswer {
+        gateway_id: gateway.metadata.uid.clone(),
+        requested_at: ApiTime(now),
+        agents: affected,
+        skipped,
+        kinds,
+    }))
 }
 
 impl PeopleApi {

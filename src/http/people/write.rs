@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{RawQuery, State as FromState};
+use axum::extract::State as FromState;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use kube::api::ObjectMeta;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tracing::info;
 
 use super::authz::UserCaller;
 use super::lookup::{boards_named, gateways_named, is_referenced};
-use super::request::{BodyFields, Query, without_nulls};
+use super::request::{AgentCreate, AgentUpdate, Given, JsonBody, NoParameters, Parameters, without_nulls};
 use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
 use crate::api::agent::{AgentSpec, Role};
 use crate::api::object_key::ObjectKey;
@@ -25,32 +26,62 @@ use crate::core::gateway_ref::gateway_of_board;
 use crate::core::objects::Objects;
 use crate::http::dto::{Entry, Item};
 use crate::http::error::ApiError;
+use crate::http::openapi::operation::{Content, DescribedOutput, Operation, Success, schema_of};
 use crate::state::authz::{Permission, ResourceKind, Verb};
 
 /// How long an answer waits until the cache contains a created Agent.
 const CACHE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The answer with a created agent.
+pub(crate) struct Created(Item);
+
+impl IntoResponse for Created {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
+}
+
+impl DescribedOutput for Created {
+    fn describe(operation: &mut Operation) {
+        operation.success = Some(Success { status: StatusCode::CREATED, content: Content::Json(schema_of::<Item>) });
+    }
+}
+
+/// The parameters of a change.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct UpdateParameters {
+    /// Muster also reads and writes everything of the agent again.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Muster removes the agent.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct AgentRemoval {
+    /// Always true.
+    #[schemars(extend("const" = true))]
+    ok: bool,
+}
+
 /// `POST /api/v1/agents`
 pub(crate) async fn create(
     FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
-    RawQuery(raw): RawQuery,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Item>), ApiError> {
-    Query::parse(raw.as_deref(), &[])?;
-    let fields = BodyFields::read(body)?;
+    Parameters(NoParameters {}): Parameters<NoParameters>,
+    JsonBody(AgentCreate(fields)): JsonBody<AgentCreate>,
+) -> Result<Created, ApiError> {
+    let spec = fields.spec()?;
     let name = fields.object_name()?;
     // The right to create is asked for before the references are looked up.
     let namespaces = || people.state.store.namespaces();
     let create = (Verb::Create, ResourceKind::Agent);
     people.authorizer.scope(&caller, create, fields.namespace.as_deref(), namespaces).await?;
     let placement = people.placement(&caller, &fields).await?;
-    let files = fields.files(&[]);
-    let spec = without_nulls(Value::Object(fields.spec));
+    let spec = without_nulls(Value::Object(spec));
     let mut spec: AgentSpec =
         serde_json::from_value(spec).map_err(|e| ApiError::bad_request(format!("the body: {e}")))?;
     (spec.role, spec.board_ref, spec.gateway_ref) = (placement.role, placement.board, placement.gateway);
-    spec.files = files.unwrap_or_default();
+    spec.files = fields.files(&[]).unwrap_or_default();
     let metadata = ObjectMeta { namespace: Some(placement.namespace), name: Some(name), ..ObjectMeta::default() };
     let agent = Agent { metadata, spec, status: None };
     let key = ObjectKey::of(&agent.metadata);
@@ -59,7 +90,7 @@ pub(crate) async fn create(
     let created = people.authorizer.access.create_agent(&caller.token, &agent).await?;
     info!(agent = %key, by = caller.name(), "created over HTTP");
     people.wait_until_cached(&created).await;
-    Ok((StatusCode::CREATED, Json(people.item(&created))))
+    Ok(Created(people.item(&created)))
 }
 
 /// `PATCH /api/v1/agents/{id}`
@@ -67,22 +98,22 @@ pub(crate) async fn patch(
     FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     PathId(id): PathId,
-    RawQuery(raw): RawQuery,
-    body: Result<Bytes, BytesRejection>,
+    Parameters(UpdateParameters { force }): Parameters<UpdateParameters>,
+    JsonBody(fields): JsonBody<AgentUpdate>,
 ) -> Result<Json<Item>, ApiError> {
-    let query = Query::parse(raw.as_deref(), &["force"])?;
-    let force = query.flag("force")?.unwrap_or_default();
-    let mut fields = BodyFields::read(body)?;
+    let mut spec = fields.spec()?;
     let agent = people.find_agent(&caller, &id, Verb::Patch).await?;
-    people.check_placement(&caller, &agent, &mut fields).await?;
+    if let Some(board) = people.new_board(&caller, &agent, &fields).await? {
+        spec.insert("boardRef".into(), json!(board));
+    }
     let (mut patch, mut metadata) = (Map::new(), Map::new());
     if let Some(files) = fields.files(&agent.spec.files) {
-        fields.spec.insert("files".into(), json!(files));
+        spec.insert("files".into(), json!(files));
         // The list replaces the whole list: a change that this answer does not know must not be lost.
         metadata.insert("resourceVersion".into(), json!(agent.metadata.resource_version));
     }
-    if !fields.spec.is_empty() {
-        patch.insert("spec".into(), Value::Object(fields.spec));
+    if !spec.is_empty() {
+        patch.insert("spec".into(), Value::Object(spec));
     }
     if force {
         let now = people.state.store.now().to_string();
@@ -107,15 +138,14 @@ pub(crate) async fn delete(
     FromState(people): PeopleState,
     Authenticated(caller): Authenticated,
     PathId(id): PathId,
-    RawQuery(raw): RawQuery,
-) -> Result<Json<Value>, ApiError> {
-    Query::parse(raw.as_deref(), &[])?;
+    Parameters(NoParameters {}): Parameters<NoParameters>,
+) -> Result<Json<AgentRemoval>, ApiError> {
     let agent = people.find_agent(&caller, &id, Verb::Delete).await?;
     let key = ObjectKey::of(&agent.metadata);
     let uid = agent.metadata.uid.as_deref().unwrap_or_default();
     people.authorizer.access.delete_agent(&caller.token, &key, uid).await?;
     info!(agent = %key, by = caller.name(), "deleted over HTTP");
-    Ok(Json(json!({ "ok": true })))
+    Ok(Json(AgentRemoval { ok: true }))
 }
 
 /// The role, the namespace and the references of a new Agent.
@@ -128,13 +158,13 @@ struct Placement {
 
 impl PeopleApi {
     /// The placement of a new Agent by `board_id`, `gateway_id` and `is_board_lead`.
-    async fn placement(&self, caller: &UserCaller, fields: &BodyFields) -> Result<Placement, ApiError> {
-        let lead = fields.lead.unwrap_or_default();
-        let Some(board_id) = &fields.board else {
+    async fn placement(&self, caller: &UserCaller, fields: &AgentUpdate) -> Result<Placement, ApiError> {
+        let lead = fields.is_board_lead.unwrap_or_default();
+        let Some(board_id) = fields.board_id.value() else {
             let missing = || {
                 ApiError::bad_request("board_id: give the board of a worker or lead, or the gateway_id of a main agent")
             };
-            let gateway_id = fields.gateway.as_ref().ok_or_else(missing)?;
+            let gateway_id = fields.gateway_id.as_ref().ok_or_else(missing)?;
             if lead {
                 return Err(ApiError::bad_request("is_board_lead: an agent without a board_id leads no board"));
             }
@@ -173,8 +203,8 @@ impl PeopleApi {
     }
 
     /// Checks that a `gateway_id` is the AgentGateway of the Board.
-    fn require_gateway_of_board(&self, fields: &BodyFields, board: &Board) -> Result<(), ApiError> {
-        let Some(id) = &fields.gateway else { return Ok(()) };
+    fn require_gateway_of_board(&self, fields: &AgentUpdate, board: &Board) -> Result<(), ApiError> {
+        let Some(id) = &fields.gateway_id else { return Ok(()) };
         let gateway = self.state.store.gateway(&gateway_of_board(board));
         if gateway.is_some_and(|gateway| is_referenced(gateway.as_ref(), id)) {
             return Ok(());
@@ -182,13 +212,13 @@ impl PeopleApi {
         Err(ApiError::unprocessable("gateway_id: the board is on another gateway; leave gateway_id out"))
     }
 
-    /// Checks the placement in a change of an Agent, and adds a new Board to the spec. Only the Board can be changed.
-    async fn check_placement(
+    /// Checks the placement in a change of an Agent. Returns the new Board, which alone can be changed.
+    async fn new_board(
         &self,
         caller: &UserCaller,
         agent: &Agent,
-        fields: &mut BodyFields,
-    ) -> Result<(), ApiError> {
+        fields: &AgentUpdate,
+    ) -> Result<Option<LocalRef>, ApiError> {
         let key = ObjectKey::of(&agent.metadata);
         let is_same = |given: &Option<String>, current: &String| given.as_ref().is_none_or(|given| given == current);
         if !is_same(&fields.namespace, &key.namespace) || !is_same(&fields.resource_name, &key.name) {
@@ -196,17 +226,17 @@ impl PeopleApi {
                 "namespace, resource_name: they cannot be changed; create another agent",
             ));
         }
-        if fields.lead.is_some_and(|lead| lead != (agent.spec.role == Role::Lead)) {
+        if fields.is_board_lead.is_some_and(|lead| lead != (agent.spec.role == Role::Lead)) {
             return Err(ApiError::unprocessable(
                 "is_board_lead: it cannot be changed; delete the agent and create another agent",
             ));
         }
-        if fields.no_board && agent.spec.role != Role::Main {
+        if fields.board_id == Given::Null && agent.spec.role != Role::Main {
             return Err(ApiError::unprocessable(
                 "board_id: it cannot be removed; give another board of this namespace",
             ));
         }
-        if let Some(id) = &fields.board {
+        if let Some(id) = fields.board_id.value() {
             if agent.spec.role == Role::Main {
                 return Err(ApiError::unprocessable("board_id: the main agent of a gateway has no board"));
             }
@@ -218,8 +248,9 @@ impl PeopleApi {
                 ));
             }
             self.require_gateway_of_board(fields, &board)?;
-            fields.spec.insert("boardRef".into(), json!({ "name": name }));
-        } else if let Some(id) = &fields.gateway {
+            return Ok(Some(LocalRef { name }));
+        }
+        if let Some(id) = &fields.gateway_id {
             let entry = Entry::of(agent);
             let board = entry.board.as_ref().and_then(|key| self.state.store.board(key));
             let gateway = board.map(|board| gateway_of_board(&board)).or(entry.gateway);
@@ -228,7 +259,7 @@ impl PeopleApi {
                 return Err(ApiError::unprocessable("gateway_id: it cannot be changed; create another agent"));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Waits until the cache contains a created Agent, so that the next request finds the id in the answer.

@@ -1,13 +1,14 @@
-//! The JSON of Agents, Boards and AgentGateways in the API for people.
+//! The JSON of agents.
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use serde::{Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use super::board::board_name;
+use super::time::ApiTime;
 use crate::api::agent::{Phase, Role};
 use crate::api::conditions::{find, is_true};
 use crate::api::object_key::ObjectKey;
-use crate::api::{Agent, AgentGateway, Board, ConditionType};
+use crate::api::{Agent, ConditionType};
 use crate::core::agent::binding::Binding;
 use crate::core::agent::claim::uid_in;
 use crate::core::gateway::census::Unmanaged;
@@ -16,7 +17,8 @@ use crate::core::objects::Objects;
 use crate::state::kube_store::KubeStore;
 
 /// An agent. A field without a value is null and is not left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Agent")]
 #[expect(clippy::struct_excessive_bools, reason = "the API defines the fields")]
 pub struct Item {
     /// The uid of the Agent, or the gateway's id of an agent without an Agent resource.
@@ -27,7 +29,7 @@ pub struct Item {
     pub namespace: Option<String>,
     /// Name of the Agent.
     pub resource_name: Option<String>,
-    /// `Worker`, `Lead` or `Main`.
+    /// The agent's role. Null for an agent without an Agent resource.
     pub role: Option<Role>,
     /// The uid of the agent's Board.
     pub board_id: Option<String>,
@@ -43,10 +45,10 @@ pub struct Item {
     pub is_gateway_main: bool,
     /// Whether the agent has an Agent resource.
     pub is_mc_agent: bool,
-    /// Whether Muster only observes the agent.
+    /// Whether Muster only observes the agent, by `spec.managementPolicy` of its Agent.
     pub is_observed: bool,
-    /// The agent's phase in lower case.
-    pub status: Option<&'static str>,
+    /// What the agent does. Null for an agent without an Agent resource.
+    pub status: Option<StatusWord>,
     /// The gateway's id of the agent.
     pub openclaw_agent_id: Option<String>,
     /// The key of the agent's main session.
@@ -58,16 +60,53 @@ pub struct Item {
     /// The message of the Ready condition.
     pub message: Option<String>,
     /// When the agent last called the API.
-    #[serde(serialize_with = "rfc3339")]
-    pub last_seen_at: Option<Timestamp>,
+    pub last_seen_at: Option<ApiTime>,
     /// The id of the task that the agent reported.
     pub current_task_id: Option<String>,
     /// When the Agent was created.
-    #[serde(serialize_with = "rfc3339")]
-    pub created_at: Option<Timestamp>,
+    pub created_at: Option<ApiTime>,
     /// The latest time in the Agent's metadata and status.
-    #[serde(serialize_with = "rfc3339")]
-    pub updated_at: Option<Timestamp>,
+    pub updated_at: Option<ApiTime>,
+}
+
+/// What an agent does: its phase, or that it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Status")]
+pub enum StatusWord {
+    /// Muster provisions the agent.
+    Provisioning,
+    /// The agent is provisioned and has not checked in yet.
+    Ready,
+    /// The agent works on a task.
+    Active,
+    /// The agent waits for work.
+    Idle,
+    /// The agent is suspended.
+    Paused,
+    /// The agent has not called Muster's API for two heartbeat intervals.
+    Offline,
+    /// Muster cannot provision the agent. The reason and the message show the cause.
+    Failed,
+    /// Muster removes the agent.
+    Deleting,
+    /// The agent is gone. Only the stream reports this.
+    Deleted,
+}
+
+impl From<Phase> for StatusWord {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Provisioning => Self::Provisioning,
+            Phase::Ready => Self::Ready,
+            Phase::Active => Self::Active,
+            Phase::Idle => Self::Idle,
+            Phase::Paused => Self::Paused,
+            Phase::Offline => Self::Offline,
+            Phase::Failed => Self::Failed,
+            Phase::Deleting => Self::Deleting,
+        }
+    }
 }
 
 /// An agent and its references. [`Entry::resolve`] looks up the names and uids of the references.
@@ -81,32 +120,8 @@ pub struct Entry {
     pub gateway: Option<ObjectKey>,
 }
 
-/// Writes a time as RFC 3339 in UTC.
-#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
-pub(crate) fn rfc3339<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(|t| t.to_string()).serialize(serializer)
-}
-
-/// The status of a deleted agent.
-const DELETED: &str = "deleted";
-
-/// The status of a phase.
-#[must_use]
-pub fn status_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Provisioning => "provisioning",
-        Phase::Ready => "ready",
-        Phase::Active => "active",
-        Phase::Idle => "idle",
-        Phase::Paused => "paused",
-        Phase::Offline => "offline",
-        Phase::Failed => "failed",
-        Phase::Deleting => "deleting",
-    }
-}
-
 /// The latest time in an Agent's metadata and status.
-fn updated_at(agent: &Agent) -> Option<Timestamp> {
+fn updated_at(agent: &Agent) -> Option<ApiTime> {
     let created = agent.metadata.creation_timestamp.as_ref();
     let status = agent.status.as_ref();
     let conditions = status.into_iter().flat_map(|s| s.conditions.iter().map(|c| &c.last_transition_time));
@@ -115,7 +130,7 @@ fn updated_at(agent: &Agent) -> Option<Timestamp> {
     let run = run.into_iter().flat_map(|r| [r.started_at.as_ref(), r.ended_at.as_ref()]).flatten();
     let deleted = agent.metadata.deletion_timestamp.as_ref();
     let times = created.into_iter().chain(conditions).chain(heartbeat).chain(run).chain(deleted);
-    times.map(|time: &Time| time.0).max()
+    times.map(ApiTime::from).max()
 }
 
 impl Entry {
@@ -148,15 +163,15 @@ impl Entry {
             is_gateway_main: agent.spec.role == Role::Main,
             is_mc_agent: true,
             is_observed: agent.is_observer(),
-            status: Some(status_word(phase)),
+            status: Some(StatusWord::from(phase)),
             openclaw_agent_id: status.and_then(|s| s.agent_id.clone()),
             openclaw_session_id: status.and_then(|s| s.session_key.clone()),
             ready: is_true(conditions, ConditionType::Ready),
             reason: ready.map(|c| c.reason.clone()),
             message: ready.map(|c| c.message.clone()),
-            last_seen_at: heartbeat.map(|h| h.last_seen.0),
+            last_seen_at: heartbeat.map(|h| ApiTime::from(&h.last_seen)),
             current_task_id: heartbeat.and_then(|h| h.current_task.clone()),
-            created_at: meta.creation_timestamp.as_ref().map(|t| t.0),
+            created_at: meta.creation_timestamp.as_ref().map(ApiTime::from),
             updated_at: updated_at(agent),
         };
         Self { item, board, gateway }
@@ -165,13 +180,13 @@ impl Entry {
     /// Whether the Agent is deleted.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
-        self.item.status == Some(DELETED)
+        self.item.status == Some(StatusWord::Deleted)
     }
 
     /// The entry of the same agent after its deletion.
     #[must_use]
     pub fn deleted(&self) -> Self {
-        let item = Item { status: Some(DELETED), ready: false, ..self.item.clone() };
+        let item = Item { status: Some(StatusWord::Deleted), ready: false, ..self.item.clone() };
         Self { item, ..self.clone() }
     }
 
@@ -209,11 +224,6 @@ pub fn has_id(agent: &Agent, id: &str) -> bool {
     agent.metadata.uid.as_deref() == Some(id) || gateway_id == Some(id) || is_former_uid()
 }
 
-fn board_name(board: &Board) -> &String {
-    const NONE: &String = &String::new();
-    board.spec.display_name.as_ref().or(board.metadata.name.as_ref()).unwrap_or(NONE)
-}
-
 impl Item {
     /// The item of an agent without an Agent resource.
     pub fn unmanaged(agent: &Unmanaged, store: &KubeStore) -> Self {
@@ -245,100 +255,11 @@ impl Item {
     }
 }
 
-/// The common fields of Boards and AgentGateways.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CommonFields {
-    id: Option<String>,
-    name: String,
-    namespace: Option<String>,
-    resource_name: Option<String>,
-    ready: bool,
-    reason: Option<String>,
-    message: Option<String>,
-    #[serde(serialize_with = "rfc3339")]
-    created_at: Option<Timestamp>,
-}
-
-impl CommonFields {
-    fn of(meta: &kube::api::ObjectMeta, name: &str, conditions: &[Condition]) -> Self {
-        let ready = find(conditions, ConditionType::Ready);
-        Self {
-            id: meta.uid.clone(),
-            name: name.to_owned(),
-            namespace: meta.namespace.clone(),
-            resource_name: meta.name.clone(),
-            ready: is_true(conditions, ConditionType::Ready),
-            reason: ready.map(|c| c.reason.clone()),
-            message: ready.map(|c| c.message.clone()),
-            created_at: meta.creation_timestamp.as_ref().map(|t| t.0),
-        }
-    }
-}
-
-/// A Board.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BoardItem {
-    #[serde(flatten)]
-    common: CommonFields,
-    gateway_id: Option<String>,
-    gateway_name: String,
-    lead: Option<String>,
-    agents: i32,
-    ready_agents: i32,
-    suspended: bool,
-}
-
-impl BoardItem {
-    /// The item of a Board.
-    pub fn of(board: &Board, store: &KubeStore) -> Self {
-        let status = board.status.clone().unwrap_or_default();
-        let gateway = gateway_of_board(board);
-        Self {
-            common: CommonFields::of(&board.metadata, board_name(board), &status.conditions),
-            gateway_id: store.gateway(&gateway).and_then(|gateway| gateway.metadata.uid.clone()),
-            gateway_name: gateway.name,
-            lead: status.lead,
-            agents: status.agents,
-            ready_agents: status.ready_agents,
-            suspended: board.spec.suspend,
-        }
-    }
-}
-
-/// An AgentGateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct GatewayItem {
-    #[serde(flatten)]
-    common: CommonFields,
-    version: Option<String>,
-    agents: i32,
-    ready_agents: i32,
-    observed_agents: i32,
-    unmanaged_agents: i32,
-    suspended: bool,
-}
-
-impl GatewayItem {
-    /// The item of an AgentGateway.
-    #[must_use]
-    pub fn of(gateway: &AgentGateway) -> Self {
-        let status = gateway.status.clone().unwrap_or_default();
-        let counts = status.agents.unwrap_or_default();
-        let name = gateway.metadata.name.clone().unwrap_or_default();
-        Self {
-            common: CommonFields::of(&gateway.metadata, &name, &status.conditions),
-            version: status.server_version,
-            agents: counts.managed,
-            ready_agents: counts.ready,
-            observed_agents: counts.observed,
-            unmanaged_agents: counts.unmanaged,
-            suspended: gateway.spec.suspend,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     #[test]
@@ -346,7 +267,7 @@ mod tests {
         let mut agent = Agent::default();
         agent.metadata.name = Some("ops".into());
         let item = Entry::of(&agent).item;
-        assert_eq!((item.status, item.name.as_str(), item.ready), (Some("provisioning"), "ops", false));
+        assert_eq!((item.status, item.name.as_str(), item.ready), (Some(StatusWord::Provisioning), "ops", false));
     }
 
     #[test]
@@ -354,9 +275,9 @@ mod tests {
         let at = |second| Time(Timestamp::from_second(second).unwrap());
         let mut agent = Agent::default();
         agent.metadata.creation_timestamp = Some(at(1));
-        assert_eq!(updated_at(&agent), Some(at(1).0));
+        assert_eq!(updated_at(&agent), Some(ApiTime(at(1).0)));
         let run = crate::api::agent::RunStatus { started_at: Some(at(7)), ended_at: None };
         agent.status = Some(crate::api::AgentStatus { last_run: Some(run), ..Default::default() });
-        assert_eq!(updated_at(&agent), Some(at(7).0));
+        assert_eq!(updated_at(&agent), Some(ApiTime(at(7).0)));
     }
 }
