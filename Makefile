@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO := cargo
 
-.PHONY: help demo demo-cluster test check test-long fuzz bench parts crds charts image clean
+.PHONY: help demo demo-cluster test check test-long fuzz bench parts crds http-api charts image clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -33,6 +33,9 @@ parts: ## Build and install the real parts, once
 
 crds: ## Write crds/ and the generated pages of docs/
 	@scripts/crds
+
+http-api: ## Write docs/http-api.md from the routes and the types
+	@scripts/http-api
 
 charts: ## Write the parts of the charts that follow from other files, and deploy/install.yaml
 	@scripts/charts

@@ -16,6 +16,7 @@ mod contract;
 mod described;
 mod list;
 mod rbac;
+mod reference;
 mod rig;
 mod stream;
 mod transport;
