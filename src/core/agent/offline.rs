@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value) -> (ObjectKey, K) {
+    fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: &Value) -> (ObjectKey, K) {
         let metadata = json!({ "name": name, "namespace": "fleet" });
         let value = json!({ "apiVersion": "muster.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec });
         (ObjectKey::new("fleet", name), serde_json::from_value(value).unwrap())
@@ -157,13 +157,13 @@ mod tests {
         let gateway = json!({ "url": "ws://gw", "auth": {}, "workspaceRoot": "~/w", "apiUrl": "http://muster" });
         let board = json!({ "gatewayRef": { "name": "gw" } });
         let mut objects = OfflineObjects::default();
-        let (key, gateway) = object("AgentGateway", "gw", gateway);
+        let (key, gateway) = object("AgentGateway", "gw", &gateway);
         objects.gateways.insert(key, gateway);
-        let (key, board) = object("Board", "ops", board);
+        let (key, board) = object("Board", "ops", &board);
         objects.boards.insert(key, board);
         let rendered = |policy: &str| {
             let spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "managementPolicy": policy });
-            files(&objects, &object::<Agent>("Agent", "nova", spec).1).unwrap()
+            files(&objects, &object::<Agent>("Agent", "nova", &spec).1).unwrap()
         };
         assert!(!rendered("Manage").is_empty());
         assert_eq!(rendered("Observe"), []);

@@ -59,15 +59,18 @@ pub struct AgentPreview {
     pub files: BTreeMap<String, ObservedFile>,
 }
 
-/// The Board, the AgentGateway and its key of an Agent in manifests, with the checks of the operator. A namespace that an AgentGateway selects
-/// by labels counts as admitted.
+/// The Board and the AgentGateway of an Agent in manifests.
+struct OfflineParents {
+    board: Option<Arc<Board>>,
+    gateway: Arc<AgentGateway>,
+    gateway_key: ObjectKey,
+}
+
+/// The parents of an Agent in manifests, with the checks of the operator. A namespace that an AgentGateway selects by labels counts as admitted.
 ///
 /// # Errors
 /// The reference or the check that does not hold, with what to do.
-fn parents(
-    objects: &OfflineObjects,
-    agent: &Agent,
-) -> Result<(Option<Arc<Board>>, Arc<AgentGateway>, ObjectKey), ReconcileError> {
+fn parents(objects: &OfflineObjects, agent: &Agent) -> Result<OfflineParents, ReconcileError> {
     names::of_agent(agent)?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
     let board = board(objects, agent, &namespace)?;
@@ -76,7 +79,7 @@ fn parents(
     check_namespace(&gateway, &gateway_key, &namespace)?;
     permissions::check(objects, agent, &gateway, &gateway_key)?;
     check_role_and_quota(objects, agent, board.as_deref(), &gateway_key)?;
-    Ok((board, gateway, gateway_key))
+    Ok(OfflineParents { board, gateway, gateway_key })
 }
 
 /// The references of an Agent in manifests. The token has a placeholder, and a soul directory is not read.
@@ -84,7 +87,7 @@ fn parents(
 /// # Errors
 /// The reference or the check that does not hold, with what to do.
 pub fn references(objects: &OfflineObjects, agent: &Agent, now: Timestamp) -> Result<References, ReconcileError> {
-    let (board, gateway, gateway_key) = parents(objects, agent)?;
+    let OfflineParents { board, gateway, gateway_key } = parents(objects, agent)?;
     Ok(References {
         address: address(&gateway.spec.url),
         api_url: api_url(&gateway, objects.api_url.as_deref())?.to_owned(),
@@ -105,8 +108,8 @@ pub fn references(objects: &OfflineObjects, agent: &Agent, now: Timestamp) -> Re
 /// # Errors
 /// The reference or the check that does not hold, with what to do.
 pub fn observed_id(objects: &OfflineObjects, agent: &Agent) -> Result<String, ReconcileError> {
-    let (_, _, gateway) = parents(objects, agent)?;
-    Ok(observer::identity(objects, agent, &gateway)?.agent_id)
+    let parents = parents(objects, agent)?;
+    Ok(observer::identity(objects, agent, &parents.gateway_key)?.agent_id)
 }
 
 fn check_namespace(gateway: &AgentGateway, key: &ObjectKey, namespace: &str) -> Result<(), ReconcileError> {
