@@ -49,10 +49,6 @@ pub(crate) async fn a_refused_manifest_names_the_field_and_the_cause(stack: &mut
         ),
         (worker(json!({ "adoptionPolicy": "IfExists" })), &["adoptionPolicy IfExists needs agentId"]),
         (worker(json!({ "managementPolicy": "Observe" })), &["managementPolicy Observe needs agentId"]),
-        (
-            worker(json!({ "managementPolicy": "Observe", "agentId": "nova", "role": "Lead" })),
-            &["managementPolicy Observe needs agentId", "the role Worker"],
-        ),
         (worker(json!({ "managementPolicy": "Look" })), &["spec.managementPolicy", "\"Manage\", \"Observe\""]),
         (worker(json!({ "displayName": "x".repeat(129) })), &["spec.displayName", "Too long", "128"]),
         (worker(json!({ "heartbeat": { "interval": "soon" } })), &["spec.heartbeat.interval", "should match"]),

@@ -1,4 +1,4 @@
-//! A GitOps pipeline, with the commands that Flux uses: the folder of a repository is applied by server-side apply, what left the folder is
+//! A `GitOps` pipeline, with the commands that Flux uses: the folder of a repository is applied by server-side apply, what left the folder is
 //! deleted, and kstatus decides when all of it is done.
 
 use std::collections::BTreeSet;

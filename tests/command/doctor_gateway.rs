@@ -140,7 +140,9 @@ async fn a_wrong_credential_is_reported_as_the_condition_would_be() {
 async fn a_gateway_that_is_away_is_reported_with_the_way_through_a_port_forward() {
     let (rig, simulator) = fleet().await;
     simulator.kill();
+    let start = tokio::time::Instant::now();
     let ran = rig.run("doctor gateway gw --connect").await;
+    assert!(start.elapsed() < std::time::Duration::from_secs(30), "it waits for people, and not for the network");
     assert_eq!(ran.status, 1);
     let seen = seen(&ran.out);
     assert!(seen.contains("WRONG  Reachable      False (Unreachable): no connection to ws://gateway:18789/"), "{seen}");

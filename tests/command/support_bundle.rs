@@ -104,6 +104,8 @@ async fn put_status(rig: &Rig) {
         "lastError": { "code": "X", "message": message, "transient": true },
         "token": { "secretName": "one-token", "sha256": "00" } } });
     rig.send("PATCH", &format!("{AGENTS}/one/status"), status).await;
+    let device = json!({ "status": { "deviceSecret": "gw-device" } });
+    rig.send("PATCH", &format!("{GATEWAYS}/gw/status"), device).await;
     let uid = rig.get(&format!("{AGENTS}/one")).await["metadata"]["uid"].clone();
     let event = json!({ "metadata": { "name": "one.1" }, "type": "Warning", "reason": "Failed", "action": "Write", "note": message,
         "eventTime": "2026-03-01T09:50:00.000000Z", "reportingController": "muster.dev/muster", "reportingInstance": "m-0",
@@ -155,6 +157,7 @@ async fn a_bundle_has_everything_and_no_secret() {
         ("agentgateways.yaml", "name: second"),
         ("boards.yaml", "objective: \"[removed]\""),
         ("secrets.yaml", "device-key: 32 bytes"),
+        ("secrets.yaml", "name: gw-device"),
         ("configmaps.yaml", "SOUL.md: 45 bytes"),
         ("events.yaml", "reason: Failed"),
         ("tree.txt", "└─Agent/one"),

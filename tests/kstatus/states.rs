@@ -214,7 +214,7 @@ fn observers() -> Vec<State> {
         is_suspended: false,
         resync_interval: Duration::from_mins(10),
     };
-    let status = |seen: Option<&SeenAgent>, blocker: Option<&Blocker>| {
+    let observed = |seen: Option<&SeenAgent>, blocker: Option<&Blocker>| {
         let observer = ObserverInput { is_bound: false, target: Some(&target), seen };
         observer_status(&AgentStatus::default(), blocker, Some(observer))
     };
@@ -223,10 +223,10 @@ fn observers() -> Vec<State> {
     let spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "managementPolicy": "Observe" });
     let agent: Agent = object("Agent", &spec);
     let states = [
-        ("an observed Agent", status(Some(&seen(true, true)), None), Progress::Current),
-        ("an observed Agent without its agent", status(Some(&SeenAgent::default()), None), Progress::Failed),
-        ("an observed Agent with an entry alone", status(Some(&seen(false, true)), None), Progress::InProgress),
-        ("an observed Agent whose gateway is away", status(None, Some(&away)), Progress::InProgress),
+        ("an observed Agent", observed(Some(&seen(true, true)), None), Progress::Current),
+        ("an observed Agent without its agent", observed(Some(&SeenAgent::default()), None), Progress::Failed),
+        ("an observed Agent with an entry alone", observed(Some(&seen(false, true)), None), Progress::InProgress),
+        ("an observed Agent whose gateway is away", observed(None, Some(&away)), Progress::InProgress),
     ];
     states.into_iter().map(|(name, status, progress)| State::new(name, with_status(&agent, status), progress)).collect()
 }

@@ -23,9 +23,6 @@ use crate::gateway_connection::{GatewayView, observe, unused_device};
 use crate::openclaw::model::{ConnectionState, RefusalKind};
 use crate::openclaw::{ConnectionSettings, GatewayClient};
 
-/// Failed attempts after which the gateway counts as unreachable. A gateway that starts refuses the first ones.
-const MAX_ATTEMPTS: u32 = 3;
-
 /// Connects to the gateways among the examined objects. Returns the checks of each gateway, and of each Agent on it.
 pub(super) async fn examine(
     examined: &[Examined],
@@ -104,7 +101,7 @@ async fn connect(
     let decide = |view: &GatewayView| match &view.connection {
         ConnectionState::Connecting => None,
         ConnectionState::Up(_) => (view.inventory.is_some() || view.read_failure.is_some()).then_some(()),
-        ConnectionState::Down { attempts, .. } => (*attempts >= MAX_ATTEMPTS).then_some(()),
+        ConnectionState::Down { .. } => Some(()),
         ConnectionState::Refused(refusal) => match &refusal.kind {
             RefusalKind::PairingRequired(request) => {
                 let advice = request.advice(device_key.device_id());

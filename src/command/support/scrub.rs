@@ -48,6 +48,8 @@ pub(super) const TEXTS: [&str; 28] = [
     // The agent's own word.
     "status.heartbeat.currentTask",
 ];
+/// The fields with the name of a Secret, whose own name looks like that of a secret value.
+const NAMES_OF_SECRETS: [&str; 1] = ["status.deviceSecret"];
 /// The maps with keys and values of people's own.
 pub(super) const FREE: [&str; 2] = ["spec.config", "spec.identityProfile.extra"];
 /// The annotations whose values Muster reads.
@@ -91,7 +93,7 @@ pub(super) fn scrubbed(object: &Value, mask: &TextMask) -> Value {
         }
     }
     visit(&mut object, "", &mut |path, key, text| {
-        let is_removed = TEXTS.contains(&path) || is_secret_name(key) || is_free(path) && !is_word(text);
+        let is_removed = TEXTS.contains(&path) || is_secret_field(path, key) || is_free(path) && !is_word(text);
         *text = if is_removed { removed(text) } else { mask.text(text) };
     });
     object
@@ -111,7 +113,7 @@ pub(super) fn known_values(object: &Value) -> Vec<SecretString> {
     visit(&mut object, "", &mut |path, key, text| {
         let is_of_others =
             path.starts_with("metadata.annotations.") && !ANNOTATIONS.contains(&key) && key != keys::LAST_APPLIED;
-        if is_secret_name(key) || (is_free(path) || is_of_others) && is_telling(text) {
+        if is_secret_field(path, key) || (is_free(path) || is_of_others) && is_telling(text) {
             found.push(text.as_str().into());
         }
     });
@@ -165,6 +167,11 @@ fn visit(value: &mut Value, path: &str, see: &mut impl FnMut(&str, &str, &mut St
         Value::String(text) => see(path, path.trim_end_matches("[]").rsplit('.').next().unwrap_or_default(), text),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// Whether the name of a field says that its value is secret.
+fn is_secret_field(path: &str, key: &str) -> bool {
+    is_secret_name(key) && !NAMES_OF_SECRETS.contains(&path)
 }
 
 /// Whether a path is in a map of people's own keys and values.

@@ -180,6 +180,9 @@ fn it_is_decided_for_each_text_of_the_kinds_whether_it_leaves_the_cluster() {
     assert!(open.is_empty(), "add them to TEXTS, or to KEPT if nobody writes a secret there: {open:#?}");
     let stale: Vec<_> = decided.iter().filter(|path| !found.contains(**path)).collect();
     assert!(stale.is_empty(), "no kind has {stale:?}");
+    let by_name = |path: &&&str| is_secret_field(path, path.rsplit('.').next().unwrap());
+    let hidden: Vec<_> = KEPT.iter().filter(by_name).collect();
+    assert!(hidden.is_empty(), "removed because of their names: {hidden:?}");
 }
 
 fn object(spec: &Value) -> Value {

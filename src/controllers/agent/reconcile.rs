@@ -82,7 +82,7 @@ struct Facts {
     token: Option<TokenState>,
     desired: Option<Desired>,
     observed: Option<Observed>,
-    observer: ObserverFacts,
+    observer: Box<ObserverFacts>,
     revocation: Revocation,
 }
 
