@@ -14,7 +14,7 @@ use crate::api::conditions::{ConditionType, ConditionUpdate};
 const PASSING: [&str; 6] =
     ["Progressing", "Connecting", "NotObserved", "WaitingForConfigWrite", "WaitingForCheckIn", "OutsideActiveHours"];
 /// Reasons that somebody wants to have.
-const INTENDED: [&str; 3] = ["NoLead", "NotWoken", "Suspended"];
+const INTENDED: [&str; 4] = ["NoLead", "NotManaged", "NotWoken", "Suspended"];
 /// Conditions on which `Ready` does not depend.
 const WARNINGS: [&str; 2] = ["TransportSecure", "HeartbeatsShared"];
 /// The width of a text below a check.

@@ -57,6 +57,9 @@ fn what_ends_by_itself_and_what_somebody_wants_is_not_wrong() {
         [("Ready", CheckResult::Pending), ("CheckedIn", CheckResult::Notice), ("Paused", CheckResult::Notice)];
     assert_eq!(results(&agent), expected.map(|(name, result)| (name.to_owned(), result)));
     assert_eq!(of_object(&agent)[2].next_step, "muster resume agent one");
+    let observed = object("Agent", &[("Ready", "True", "Observed"), ("TokenIssued", "Unknown", "NotManaged")]);
+    let expected = [("Ready", CheckResult::Good), ("TokenIssued", CheckResult::Notice)];
+    assert_eq!(results(&observed), expected.map(|(name, result)| (name.to_owned(), result)));
     let mut earlier = object("Agent", &[("Ready", "False", "TemplateError")]);
     earlier["metadata"]["generation"] = json!(2);
     assert_eq!(results(&earlier), [("Ready".to_owned(), CheckResult::Pending)]);

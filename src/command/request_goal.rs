@@ -93,7 +93,8 @@ impl RequestGoal {
         if is_agent(object) {
             return match self.record(object) {
                 Some(RequestStatus { handled_at: None, .. }) => {
-                    format!("{verb} had nothing to do: the request is older than the agent")
+                    let cause = self.refusal(object).unwrap_or("the request is older than the agent");
+                    format!("{verb} had nothing to do: {cause}")
                 }
                 _ => format!("{verb} handled"),
             };
@@ -102,12 +103,17 @@ impl RequestGoal {
         format!("{verb} handled by {}, {} had nothing to do", agents(updated), agents(skipped))
     }
 
+    /// Why Muster does not do what the annotation asks for.
+    fn refusal<'a>(&self, object: &'a Value) -> Option<&'a str> {
+        let refusals = object["status"]["invalidRequests"].as_array()?;
+        let start = format!("annotation {}:", self.kind.annotation());
+        refusals.iter().filter_map(Value::as_str).find(|text| text.starts_with(&start))
+    }
+
     /// What an object waits for.
     pub(super) fn progress(&self, object: &Value) -> String {
-        let invalid = object["status"]["invalidRequests"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let start = format!("annotation {}:", self.kind.annotation());
-        if let Some(invalid) = invalid.into_iter().find(|text| text.starts_with(&start)) {
-            return format!("Muster refuses the request: {invalid}");
+        if let Some(refusal) = self.refusal(object) {
+            return format!("Muster refuses the request: {refusal}");
         }
         if is_agent(object) {
             return format!("{} is not handled yet; {}", verb(self.kind), state(object));

@@ -81,3 +81,13 @@ fn a_board_has_handled_a_request_when_no_agent_is_left() {
     assert!(!goal().is_met(&other));
     assert!(goal().progress(&other).contains("the later request of 2026-03-01T10:00:01Z hides"));
 }
+
+#[test]
+fn a_request_that_was_declined_has_its_cause() {
+    let record = json!({ "kind": "Rotate", "requestedAt": "2026-03-01T10:00:00Z" });
+    let declined =
+        "annotation muster.dev/rotate-requested-at: nothing was done, because Muster only observes the agent";
+    let agent = json!({ "kind": "Agent", "status": { "requests": [record], "invalidRequests": [declined] } });
+    assert!(goal().is_met(&agent));
+    assert_eq!(goal().outcome(&agent), format!("rotate had nothing to do: {declined}"));
+}

@@ -69,6 +69,9 @@ impl WaitGoal {
         match self {
             Self::Condition { .. } | Self::Deletion => "condition met".to_owned(),
             Self::Request(goal) => goal.outcome(object),
+            Self::Suspension(true) if is_observer(object) => {
+                "is suspended, and not paused: Muster only observes the agent".to_owned()
+            }
             Self::Suspension(true) => "is suspended".to_owned(),
             Self::Suspension(false) => "is not suspended".to_owned(),
         }
@@ -85,9 +88,14 @@ impl WaitGoal {
     }
 }
 
-/// The condition that says whether an object is suspended. A Board has none: its agents have it.
+fn is_observer(object: &Value) -> bool {
+    object["spec"]["managementPolicy"] == "Observe"
+}
+
+/// The condition that says whether an object is suspended. A Board has none: its agents have it. An Agent that only observes is never paused.
 fn suspension_condition(object: &Value) -> Option<&'static str> {
     match object["kind"].as_str() {
+        Some("Agent") if is_observer(object) => None,
         Some("Agent") => Some("Paused"),
         Some("AgentGateway") => Some("Suspended"),
         _ => None,
@@ -178,6 +186,10 @@ mod tests {
         }
         let board = |observed| object("Board", "Ready", "True", observed);
         assert!(WaitGoal::Suspension(true).is_met(&board(2)) && !WaitGoal::Suspension(true).is_met(&board(1)));
+        let mut observer = object("Agent", "Paused", "False", 2);
+        observer["spec"] = json!({ "managementPolicy": "Observe" });
+        assert!(WaitGoal::Suspension(true).is_met(&observer), "no wait without an end");
+        assert!(WaitGoal::Suspension(true).outcome(&observer).contains("Muster only observes the agent"));
         assert_eq!(
             WaitGoal::Suspension(true).progress(&json!({ "kind": "Agent" })),
             "there is no condition Paused yet"

@@ -16,7 +16,7 @@ use crate::http::people::MAX_BODY_BYTES;
 /// The JSON body of a request. The header `Content-Type` does not matter.
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for JsonBody<T> {
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + 'static> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
@@ -45,7 +45,7 @@ fn unread(rejection: &BytesRejection) -> ApiError {
 /// # Errors
 /// 400 when the body is no JSON object, or a field is unknown or has a type or a number that its schema excludes. Kubernetes checks the
 /// lengths of texts and lists. A handler checks whether the fields that it needs are there.
-pub(super) fn read<T: DeserializeOwned + JsonSchema>(body: &[u8]) -> Result<T, ApiError> {
+pub(super) fn read<T: DeserializeOwned + JsonSchema + 'static>(body: &[u8]) -> Result<T, ApiError> {
     let body: Value =
         serde_json::from_slice(body).map_err(|e| ApiError::bad_request(format!("the body is not valid JSON: {e}")))?;
     let Value::Object(fields) = &body else { return Err(ApiError::bad_request("the body is no JSON object")) };

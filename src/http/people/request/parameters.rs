@@ -23,7 +23,7 @@ pub(crate) struct Parameters<T>(pub(crate) T);
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct NoParameters {}
 
-impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequestParts<S> for Parameters<T> {
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + 'static> FromRequestParts<S> for Parameters<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
@@ -42,7 +42,7 @@ impl<T: JsonSchema> DescribedInput for Parameters<T> {
 ///
 /// # Errors
 /// 400 when a parameter is unknown, occurs twice, or has a value that its schema excludes.
-fn read<T: DeserializeOwned + JsonSchema>(raw: &str) -> Result<T, ApiError> {
+fn read<T: DeserializeOwned + JsonSchema + 'static>(raw: &str) -> Result<T, ApiError> {
     let schema = inline::<T>();
     let none = Map::new();
     let fields = schema["properties"].as_object().unwrap_or(&none);
