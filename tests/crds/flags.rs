@@ -40,9 +40,12 @@ fn flag(argument: &Arg) -> String {
 }
 
 fn default(argument: &Arg) -> String {
-    let shown = !argument.is_hide_default_value_set() && argument.get_action().takes_values();
-    let values = argument.get_default_values().iter().filter(|_| shown);
-    values.map(|value| format!("`{}`", value.display())).collect::<Vec<_>>().join(", ")
+    if !argument.get_action().takes_values() {
+        return "off".into();
+    }
+    let values = argument.get_default_values().iter().filter(|_| !argument.is_hide_default_value_set());
+    let values: Vec<_> = values.map(|value| format!("`{}`", value.display())).collect();
+    if values.is_empty() { "none, or as the text says".into() } else { values.join(", ") }
 }
 
 /// What the flag means, with the words that it takes.
@@ -61,8 +64,9 @@ fn meaning(argument: &Arg) -> String {
 fn page() -> String {
     let mut text = format!("{INTRO}\n| Flag | Variable | Default | Meaning |\n|---|---|---|---|\n");
     for argument in options().get_arguments() {
-        let variable = argument.get_env().map(|name| format!("`{}`", name.display())).unwrap_or_default();
-        let _ = writeln!(text, "| {} | {variable} | {} | {} |", flag(argument), default(argument), meaning(argument));
+        let variable = argument.get_env().map(|name| format!("`{}`", name.display()));
+        let (variable, default) = (variable.unwrap_or_else(|| "none".into()), default(argument));
+        let _ = writeln!(text, "| {} | {variable} | {default} | {} |", flag(argument), meaning(argument));
     }
     text + OTHERS
 }

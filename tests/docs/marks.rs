@@ -8,6 +8,11 @@ use crate::page::{Block, Page};
 /// What no machine has that runs the tests without real parts.
 const OUTSIDE: [&str; 9] = ["kubectl ", "helm ", "docker ", "sudo ", "curl ", "make ", "cargo ", "npm ", "openclaw "];
 
+/// The folder of the tests on a real API server.
+const CLUSTER: &str = "tests/cluster/";
+/// The test that reads the blocks as this program does.
+const DOCUMENTS: &str = "tests/cluster/docs.rs";
+
 /// The command blocks of all documents, with their pages.
 fn command_blocks(pages: &[Page]) -> Vec<(&Page, Block)> {
     let blocks = pages.iter().flat_map(|page| page.blocks().into_iter().map(move |block| (page, block)));
@@ -27,7 +32,10 @@ fn fault(root: &Path, block: &Block) -> Option<String> {
             Some(format!("a reason of three words or more is missing: {reason}"))
         }
         (Some(reason), None) => missing_file(root, reason),
-        (None, Some(test)) => missing_test(root, test),
+        (None, Some(test)) if test.starts_with("tests/docs/") => {
+            Some(format!("{test} runs the blocks without a mark; remove the mark"))
+        }
+        (None, Some(test)) => missing_test(root, test).or_else(|| other_commands(root, block, test)),
         (None, None) => {
             let outside =
                 OUTSIDE.iter().find(|word| block.commands().iter().any(|command| command.line.contains(**word)));
@@ -36,6 +44,17 @@ fn fault(root: &Path, block: &Block) -> Option<String> {
             })
         }
     }
+}
+
+/// Why the test of a mark cannot run the block: its file does not name the subcommand of the first command.
+fn other_commands(root: &Path, block: &Block, test: &str) -> Option<String> {
+    let commands = block.commands();
+    let mut words = commands.first()?.line.split_whitespace();
+    let program = words.next().filter(|program| ["muster", "helm"].contains(program))?;
+    let (subcommand, file) = (words.next()?, test.split("::").next()?);
+    let source = std::fs::read_to_string(root.join(file)).unwrap();
+    let is_named = file == DOCUMENTS || source.contains(subcommand);
+    (!is_named).then(|| format!("{file} does not name {program} {subcommand}"))
 }
 
 /// Why a file or a folder of tests that a reason names is not there.
@@ -49,15 +68,34 @@ fn missing_file(root: &Path, reason: &str) -> Option<String> {
 pub(crate) fn missing_test(root: &Path, test: &str) -> Option<String> {
     let Some((file, function)) = test.split_once("::") else { return Some(format!("{test}: write FILE::FUNCTION")) };
     let Ok(source) = std::fs::read_to_string(root.join(file)) else { return Some(format!("there is no file {file}")) };
-    // A macro may make several tests, each by a line with its name. The tests of the page are sentences in JavaScript.
-    let forms = [format!("fn {function}("), format!("    {function}: "), format!("test(\"{function}\"")];
-    if !forms.iter().any(|form| source.contains(form)) {
-        return Some(format!("{file} has no test {function}"));
+    // The tests of this program have no attributes: they are in a list.
+    let Some(module) = file.strip_prefix(CLUSTER).and_then(|name| name.strip_suffix(".rs")) else {
+        return (!has_test(&source, function)).then(|| format!("{file} has no test {function}"));
+    };
+    let list = std::fs::read_to_string(root.join(CLUSTER).join("main.rs")).unwrap();
+    let name = format!("{module}::{function}");
+    let is_run = list.lines().any(|line| line.trim().trim_end_matches(',') == name);
+    match (source.contains(&format!("fn {function}(")), is_run) {
+        (false, _) => Some(format!("{file} has no test {function}")),
+        (true, false) => Some(format!("tests/cluster/main.rs does not run {name}")),
+        (true, true) => None,
     }
-    let module = file.strip_prefix("tests/cluster/")?.strip_suffix(".rs")?;
-    let registered = std::fs::read_to_string(root.join("tests/cluster/main.rs")).unwrap();
-    let is_run = registered.contains(&format!(" {module}::{function},"));
-    (!is_run).then(|| format!("tests/cluster/main.rs does not run {module}::{function}"))
+}
+
+/// Whether a source has a test of this name: a function with an attribute, a line of a macro that makes tests, or a sentence in JavaScript.
+fn has_test(source: &str, function: &str) -> bool {
+    let lines: Vec<_> = source.lines().map(str::trim).collect();
+    let is_attribute = |line: &&str| line.starts_with("#[test") || line.starts_with("#[tokio::test");
+    lines.iter().enumerate().any(|(index, line)| {
+        let name = line.trim_start_matches("pub(crate) ").trim_start_matches("async ").strip_prefix("fn ");
+        let is_function =
+            name.is_some_and(|rest| rest.strip_prefix(function).is_some_and(|rest| rest.starts_with('(')));
+        let attributes = lines[..index].iter().rev().take_while(|above| above.starts_with("#["));
+        (is_function && attributes.into_iter().any(|line| is_attribute(line)))
+            || line.strip_prefix("test(\"").is_some_and(|rest| rest.starts_with(&format!("{function}\"")))
+            // A macro may make several tests, each by a line with its name.
+            || (source.contains("macro_rules!") && line.starts_with(&format!("{function}: ")))
+    })
 }
 
 #[test]
@@ -65,6 +103,13 @@ fn every_command_block_is_run_by_a_test_or_says_why_not() {
     let (root, pages) = (Path::new(env!("CARGO_MANIFEST_DIR")), Page::all());
     let blocks = command_blocks(&pages);
     assert!(blocks.len() > 60, "{} blocks", blocks.len());
+    for page in &pages {
+        let others = page.blocks().into_iter().filter(|block| !block.is_of_commands());
+        let hidden =
+            others.filter(|block| block.text.lines().any(|line| line.starts_with("$ "))).map(|block| block.line);
+        let hidden: Vec<usize> = hidden.collect();
+        assert!(hidden.is_empty(), "{}: {hidden:?}: a block with commands has the language console", page.path);
+    }
     let fault = |(page, block): &(&Page, Block)| {
         fault(root, block).map(|fault| format!("{}:{}: {fault}", page.path, block.line))
     };
@@ -122,7 +167,7 @@ fn a_block_with_a_wrong_mark_is_found() {
         let page = Page { path: "page.md".to_owned(), text };
         fault(root, &page.blocks()[0])
     };
-    let good = "<!-- run by: tests/docs/marks.rs::a_block_with_a_wrong_mark_is_found -->";
+    let good = "<!-- run by: tests/cluster/deletion.rs::a_deleted_agent_leaves_nothing -->";
     for (mark, command) in
         [("<!-- not run: it needs a registry -->", "docker push"), (good, "kubectl get pods"), ("", "muster tree")]
     {
@@ -132,13 +177,18 @@ fn a_block_with_a_wrong_mark_is_found() {
         ("", "needs a mark"),
         ("<!-- not run: why -->", "three words"),
         ("<!-- not run: tests/nothing.rs does the same -->", "no tests/nothing.rs"),
-        ("<!-- run by: tests/docs/marks.rs -->", "write FILE::FUNCTION"),
-        ("<!-- run by: tests/docs/nothing.rs::x -->", "no file tests/docs/nothing.rs"),
-        ("<!-- run by: tests/docs/marks.rs::nothing -->", "no test nothing"),
+        ("<!-- run by: tests/circles.rs -->", "write FILE::FUNCTION"),
+        ("<!-- run by: tests/nothing.rs::x -->", "no file tests/nothing.rs"),
+        ("<!-- run by: tests/circles.rs::nothing -->", "no test nothing"),
+        ("<!-- run by: tests/command/rig.rs::agent -->", "no test agent"),
+        ("<!-- run by: tests/docs/marks.rs::a_block_with_a_wrong_mark_is_found -->", "runs the blocks without a mark"),
         ("<!-- run by: tests/cluster/commands.rs::refusals -->", "does not run commands::refusals"),
         (&format!("{good}\n<!-- not run: it has both marks -->"), "two marks"),
     ] {
         let fault = fault_of(mark, "kubectl get pods").unwrap();
         assert!(fault.contains(words), "{mark}: {fault}");
     }
+    let other = "<!-- run by: tests/layers.rs::a_layer_names_only_the_layers_below_it -->";
+    let fault = fault_of(other, "muster rotate agent one").unwrap();
+    assert_eq!(fault, "tests/layers.rs does not name muster rotate");
 }

@@ -17,7 +17,7 @@ const STATE_LIMIT: Duration = Duration::from_mins(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs a command with the variables, and in the folder, that the former command left. `set -a` keeps the variables that a command sets.
-const WRAPPER: &str = r#"set -a
+const WRAPPER: &str = r#"set -a -o pipefail
 . "$MUSTER_DOCS/variables"; cd "$(cat "$MUSTER_DOCS/folder")"
 . "$MUSTER_DOCS/command"
 status=$?

@@ -73,7 +73,8 @@ fn write_route(
     let (summary, description) = (cell(&operation["summary"]), cell(&operation["description"]));
     let (description, rights) = description.split_once("Required rights: ").unwrap_or((&description, ""));
     let sentences = format!("{summary} {description}");
-    let _ = writeln!(text, "\n### `{} {path}`\n\n{}\n\n| | |\n|---|---|", method.to_uppercase(), sentences.trim_end());
+    let (method, sentences) = (method.to_uppercase(), sentences.trim_end());
+    let _ = writeln!(text, "\n### `{method} {path}`\n\n{sentences}\n\n| Part | Meaning |\n|---|---|");
     let caller = match operation["security"].as_array().map(Vec::len) {
         None => "A person or a program, with a Kubernetes token.",
         Some(0) => "Everybody.",
@@ -172,7 +173,8 @@ fn write_schema(name: &str, schema: &Value, text: &mut String) {
         let _ = writeln!(text, "| `{field}` | {}{optional} | {} |", kind_of(below), cell(&below["description"]));
     }
     if schema["additionalProperties"].is_object() {
-        let _ = writeln!(text, "| other fields | {} | |", kind_of(&schema["additionalProperties"]));
+        let kind = kind_of(&schema["additionalProperties"]);
+        let _ = writeln!(text, "| other fields | {kind} | A value of your own. |");
     }
 }
 
@@ -197,6 +199,9 @@ fn kind_of(schema: &Value) -> String {
     };
     let words = schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let words: Vec<_> = words.map(|word| format!("`{word}`")).collect();
+    if kinds == ["null"] {
+        return "null".into();
+    }
     let kind = match kinds[0] {
         "string" if !words.is_empty() => words.join(", "),
         "string" if schema["format"] == "date-time" => "time".into(),
@@ -218,8 +223,11 @@ fn kind_of(schema: &Value) -> String {
 
 fn limits(schema: &Value) -> Vec<String> {
     let most = |key: &str, unit: &str| schema[key].as_u64().map(|most| format!("at most {most} {unit}"));
+    let least = schema["minLength"].as_u64().filter(|least| *least > 0).map(|least| format!("at least {least}"));
+    let pattern = schema["pattern"].as_str().map(|pattern| format!("`{}`", pattern.replace('|', "\\|")));
     let range = schema["minimum"].as_u64().zip(schema["maximum"].as_u64());
     let range = range.map(|(least, most)| format!("{least} to {most}"));
     let default = (!schema["default"].is_null()).then(|| format!("default {}", schema["default"]));
-    [most("maxLength", "characters"), most("maxItems", "items"), range, default].into_iter().flatten().collect()
+    let all = [least, most("maxLength", "characters"), pattern, most("maxItems", "items"), range, default];
+    all.into_iter().flatten().collect()
 }

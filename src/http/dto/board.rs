@@ -93,7 +93,7 @@ pub struct GatewayItem {
     common: CommonFields,
     /// The version of OpenClaw that the gateway reported.
     version: Option<String>,
-    /// The number of Agents on the gateway.
+    /// The number of agents on the gateway that Muster manages.
     agents: i32,
     /// The number of these Agents that are Ready.
     ready_agents: i32,

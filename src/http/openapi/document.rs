@@ -96,7 +96,7 @@ impl Components {
     /// The parameters of a query: the fields of its type.
     fn parameters(&mut self, query: SchemaOf) -> Vec<Value> {
         let mut schema = query(&mut self.requests).to_value();
-        to_document(&mut schema, false);
+        to_document(&mut schema);
         let required = |name: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|n| n == name));
         let fields = schema["properties"].as_object().into_iter().flatten();
         fields
@@ -176,9 +176,9 @@ impl Components {
 
     fn into_json(self) -> Value {
         let mut schemas = Map::new();
-        for (mut generator, closed) in [(self.requests, false), (self.answers, true)] {
+        for mut generator in [self.requests, self.answers] {
             for (name, mut schema) in generator.take_definitions(false) {
-                to_document(&mut schema, closed);
+                to_document(&mut schema);
                 schemas.insert(name, schema);
             }
         }
@@ -245,13 +245,13 @@ fn words(schema: &Value) -> Option<Vec<(String, String)>> {
     variants.iter().map(word).collect()
 }
 
-/// Brings a generated schema, and all schemas in it, into the form of the document. An object of an answer has no other fields than
-/// those of its type (`closed`).
-fn to_document(schema: &mut Value, closed: bool) {
+/// Brings a generated schema, and all schemas in it, into the form of the document. Later versions may add fields to answers, so that no
+/// object is closed.
+fn to_document(schema: &mut Value) {
     let words = words(schema);
     let fields = match schema {
         Value::Object(fields) => fields,
-        Value::Array(items) => return items.iter_mut().for_each(|item| to_document(item, closed)),
+        Value::Array(items) => return items.iter_mut().for_each(to_document),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return,
     };
     // Formats of Rust, and keys for the API server, mean nothing to readers of the document.
@@ -272,10 +272,7 @@ fn to_document(schema: &mut Value, closed: bool) {
     if let Some(Value::String(text)) = fields.get_mut("description") {
         *text = one_line(text);
     }
-    if closed && fields.get("type").is_some_and(|kind| kind == "object") && fields.contains_key("properties") {
-        fields.entry("additionalProperties").or_insert(false.into());
-    }
-    fields.values_mut().for_each(|value| to_document(value, closed));
+    fields.values_mut().for_each(to_document);
 }
 
 /// A comment without its line breaks.

@@ -23,8 +23,8 @@ pub(crate) struct AgentDetail {
     pub(crate) status: StatusDetail,
     /// The identity of the agent. Further keys are values for templates.
     pub(crate) identity_profile: Map<String, Value>,
-    /// The heartbeat as the gateway has it: completed by the AgentGateway. Null for an adopted agent whose spec leaves the heartbeat to
-    /// the gateway.
+    /// The heartbeat as the gateway has it: completed by the AgentGateway. Null for an agent that Muster only observes or that has no
+    /// Agent resource, and for an adopted agent whose spec leaves the heartbeat to the gateway.
     pub(crate) heartbeat_config: Option<HeartbeatDetail>,
 }
 

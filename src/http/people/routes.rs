@@ -65,7 +65,7 @@ fn agent_routes() -> Vec<Route<Arc<PeopleApi>>> {
         id: "getAgent",
         summary: "Shows an agent with its conditions, files, token (never the token itself), wakes and requests.",
         description: "",
-        rights: "`get agents`",
+        rights: "`get agents`; for an agent without an Agent resource `get agentgateways`",
         errors: &[Ambiguous],
     };
     const UPDATE: About = About {
