@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::object::name;
 use super::observed::{condition, generation, is_current};
 use super::remedies::{self, Remedy};
-use super::table::{plain, wrapped};
+use super::table::{plain_line, wrapped};
 use crate::api::conditions::{ConditionType, ConditionUpdate};
 
 /// Reasons that end by themselves.
@@ -207,7 +207,7 @@ pub(super) fn secrets_of(object: &Value) -> Vec<(String, String, String)> {
 
 /// An object and its checks, as text.
 pub(super) fn text(label: &str, checks: &[Check]) -> String {
-    let mut text = format!("{}\n", plain(label));
+    let mut text = format!("{}\n", plain_line(label));
     let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or_default();
     for check in checks {
         let start = format!("  {:<5}  {:<width$}  ", check.result.word(), check.name);

@@ -1,5 +1,6 @@
 //! `muster plan`: what the operator would do on a gateway for the Agents of manifests. Nothing is written.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,13 +17,16 @@ use super::plan_report::{PlanReport, PlannedAgent};
 use super::print::DataFormat;
 use super::session::{Cluster, CommandError, Streams, namespace};
 use crate::api::AgentGateway;
-use crate::api::agent::Agent;
+use crate::api::agent::{Agent, DeletionPolicy};
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::SecretKeyRef;
+use crate::core::agent::binding::Binding;
+use crate::core::agent::deletion_policy::of_removal;
 use crate::core::agent::preview::references;
 use crate::core::gateway::credential;
 use crate::core::gateway_ref::resolved_gateway;
-use crate::gateway_connection::{self, GatewayConnectionOptions, gateway_url};
+use crate::gateway_connection::{self, GatewayConnectionOptions, gateway_url, is_in_clear};
+use crate::openclaw::model::Inventory;
 use crate::openclaw::{Auth, ConnectionSettings, Dial, Fingerprint, Trust};
 use crate::preview::PreviewedGateway;
 
@@ -38,7 +42,8 @@ pub struct PlanOptions {
     /// The AgentGateway of the files whose Agents are planned, if the files have several.
     #[arg(long, value_name = "[NAMESPACE/]NAME")]
     agent_gateway: Option<String>,
-    /// The gateway's address, `ws://` or `wss://`, without credentials. Default: spec.url of the AgentGateway.
+    /// The gateway's address, `ws://` or `wss://`, without credentials. Default: spec.url of the AgentGateway, if it
+    /// has TLS or is on this host. A credential of the options or of the environment goes to this address alone.
     // Not parsed by clap, whose error would repeat a credential in the URL.
     #[arg(long, value_name = "URL")]
     gateway: Option<String>,
@@ -73,6 +78,27 @@ pub(super) enum PlanFormat {
     Yaml,
 }
 
+impl PlanOptions {
+    /// The URL of `--gateway`. A credential of the options belongs to this gateway, and to no other: the author of the files chooses the
+    /// addresses in them.
+    ///
+    /// # Errors
+    /// The URL is wrong, or there is a credential without a URL.
+    fn given_url(&self) -> Result<Option<Url>, String> {
+        if let Some(text) = &self.gateway {
+            return gateway_url("--gateway", text).map(Some);
+        }
+        let files = [("--token-file", &self.access.token_file), ("--password-file", &self.access.password_file)];
+        match files.into_iter().find(|(_, file)| file.is_some()) {
+            Some((flag, _)) => Err(format!(
+                "{flag} is for the gateway of --gateway, and not for an address in the files; add --gateway URL, or leave {flag} out \
+                 and give the file with the Secret that spec.auth names"
+            )),
+            None => Ok(None),
+        }
+    }
+}
+
 /// Plans with these streams. With a `cluster`, its objects give the status.
 ///
 /// # Errors
@@ -83,8 +109,7 @@ pub async fn run(
     cluster: Option<&Cluster>,
     streams: &mut Streams<'_>,
 ) -> Result<Comparison, CommandError> {
-    let given = options.gateway.as_deref().map(|text| gateway_url("--gateway", text)).transpose();
-    let given = given.map_err(CommandError::Usage)?;
+    let given = options.given_url().map_err(CommandError::Usage)?;
     let source = ManifestSource {
         paths: &options.filename,
         namespace: &options.namespace,
@@ -98,7 +123,7 @@ pub async fn run(
         streams.note(failure);
     }
     let (key, gateway) = chosen(options, &read).map_err(CommandError::Failed)?;
-    let agents = agents_of(&key, &read, &mut failures, streams);
+    let selected = agents_of(&key, &read, &mut failures, streams);
     let settings = settings(options, given, &key, &gateway, &read).map_err(CommandError::Failed)?;
     let url = settings.url.clone();
     let report = &mut |line: &str| streams.note(line);
@@ -116,13 +141,16 @@ pub async fn run(
         let outcome = previewed.agent(&read.objects, &agent, now).await;
         (ObjectKey::of(&agent.metadata), outcome)
     };
-    let mut outcomes = stream::iter(agents).map(preview).buffered(MAX_AGENTS);
+    let mut outcomes = stream::iter(selected.planned).map(preview).buffered(MAX_AGENTS);
     while let Some((agent, outcome)) = outcomes.next().await {
         let planned = outcome.map(|one| PlannedAgent::of(&agent, &one, previewed.inventory()));
         plan.add(planned.unwrap_or_else(|error| PlannedAgent::failed(&agent, &error)));
     }
     drop(outcomes);
-    plan.conclude();
+    for agent in &selected.deleted {
+        plan.add(deletion(agent, &gateway, previewed.inventory()));
+    }
+    plan.conclude(&selected.declared);
     let text = match options.output {
         None => plan.text(),
         Some(PlanFormat::Json) => DataFormat::Json.text(&plan.data()),
@@ -159,23 +187,55 @@ fn chosen(options: &PlanOptions, read: &OfflineManifests) -> Result<(ObjectKey, 
     Ok((found.0.clone(), Arc::clone(found.1)))
 }
 
+/// The Agents of an AgentGateway.
+#[derive(Default)]
+struct ChosenAgents {
+    planned: Vec<Arc<Agent>>,
+    /// The Agents that are being deleted.
+    deleted: Vec<Arc<Agent>>,
+    /// The ids that the files name, also those of Agents with a failure.
+    declared: BTreeSet<String>,
+}
+
+/// What the operator would do for an Agent that is being deleted.
+fn deletion(agent: &Agent, gateway: &AgentGateway, inventory: &Inventory) -> PlannedAgent {
+    let key = ObjectKey::of(&agent.metadata);
+    let binding = Binding::of(agent).filter(|binding| binding.gateway == ObjectKey::of(&gateway.metadata));
+    let removed = binding.filter(|binding| of_removal(agent, Some(gateway), binding) != DeletionPolicy::Orphan);
+    let id = removed.map(|binding| binding.identity.agent_id).filter(|id| inventory.agents.contains_key(id));
+    PlannedAgent::deleted(&key, id)
+}
+
+/// The ids of an Agent: those that its manifest and its status name.
+fn ids(manifest: &Value, agent: Option<&Agent>) -> impl Iterator<Item = String> {
+    let named = manifest["spec"]["agentId"].as_str().map(str::to_owned);
+    let status = agent.and_then(|agent| agent.status.as_ref());
+    let bound = status.and_then(|status| status.binding.as_ref()).map(|binding| binding.agent_id.clone());
+    [named, status.and_then(|status| status.agent_id.clone()), bound].into_iter().flatten()
+}
+
 /// The Agents of an AgentGateway. Agents without a gateway are failures.
 fn agents_of(
     gateway: &ObjectKey,
     read: &OfflineManifests,
     failures: &mut Vec<String>,
     streams: &mut Streams<'_>,
-) -> Vec<Arc<Agent>> {
-    let (mut agents, mut others) = (Vec::new(), 0);
+) -> ChosenAgents {
+    let (mut agents, mut others) = (ChosenAgents::default(), 0);
     for manifest in read.manifests.iter().filter(|one| one.resource.kind == "Agent") {
-        let Some(agent) = read.objects.agents.get(&key_of(manifest)) else { continue };
-        if agent.metadata.deletion_timestamp.is_some() {
-            streams.note(&format!("{} is being deleted, and is not planned", manifest.label()));
+        let Some(agent) = read.objects.agents.get(&key_of(manifest)) else {
+            agents.declared.extend(ids(&manifest.object, None));
+            continue;
+        };
+        let key = resolved_gateway(&read.objects, agent).filter(|key| read.objects.gateways.get(key).is_some());
+        if key.as_ref().is_some_and(|key| key != gateway) {
+            others += 1;
             continue;
         }
-        match resolved_gateway(&read.objects, agent).filter(|key| read.objects.gateways.get(key).is_some()) {
-            Some(key) if key == *gateway => agents.push(Arc::clone(agent)),
-            Some(_) => others += 1,
+        agents.declared.extend(ids(&manifest.object, Some(agent)));
+        match key {
+            Some(_) if agent.metadata.deletion_timestamp.is_some() => agents.deleted.push(Arc::clone(agent)),
+            Some(_) => agents.planned.push(Arc::clone(agent)),
             None => {
                 let now = jiff::Timestamp::UNIX_EPOCH;
                 let cause = references(&read.objects, agent, now).err().map(|error| error.message).unwrap_or_default();
@@ -191,7 +251,11 @@ fn agents_of(
     agents
 }
 
-/// The settings of the connection: by the options, and else by the AgentGateway and the Secrets of the files.
+/// The settings of the connection.
+///
+/// # Guarantees
+/// What the options and the environment say of credentials goes to the URL of `--gateway` alone. `spec.tls` of the files does not count
+/// there. The credential of a Secret in the files goes to the URL in the files, or to that of `--gateway`.
 fn settings(
     options: &PlanOptions,
     given: Option<Url>,
@@ -199,19 +263,27 @@ fn settings(
     gateway: &AgentGateway,
     read: &OfflineManifests,
 ) -> Result<ConnectionSettings, String> {
-    let url = match given {
-        Some(url) => url,
-        None => gateway_url(&format!("spec.url of AgentGateway {key}"), &gateway.spec.url)?,
-    };
-    let auth = match options.access.auth()? {
-        Some(auth) => auth,
-        None => auth_of(key, gateway, read)?,
-    };
+    if let Some(url) = given {
+        let trust = options.access.trust(&url)?.unwrap_or(Trust::Platform);
+        let auth = match options.access.auth()? {
+            Some(auth) => auth,
+            None => auth_of(key, gateway, read)?,
+        };
+        return gateway_connection::settings(&url, auth, trust);
+    }
+    let field = format!("spec.url of AgentGateway {key}");
+    let url = gateway_url(&field, &gateway.spec.url)?;
+    if is_in_clear(&url) {
+        return Err(format!(
+            "{field}: {url} would take the credential over the network in clear; run kubectl port-forward to the gateway and give \
+             --gateway ws://127.0.0.1:PORT, or give --gateway {url} if nobody else can listen"
+        ));
+    }
     let trust = match options.access.trust(&url)? {
         Some(trust) => trust,
         None => trust_of(key, gateway, read)?,
     };
-    gateway_connection::settings(&url, auth, trust)
+    gateway_connection::settings(&url, auth_of(key, gateway, read)?, trust)
 }
 
 fn auth_of(key: &ObjectKey, gateway: &AgentGateway, read: &OfflineManifests) -> Result<Auth, String> {
@@ -219,9 +291,13 @@ fn auth_of(key: &ObjectKey, gateway: &AgentGateway, read: &OfflineManifests) -> 
     let (reference, field, wrap): (_, _, fn(_) -> Auth) = match (&auth.token_secret_ref, &auth.password_secret_ref) {
         (Some(reference), _) => (reference, "spec.auth.tokenSecretRef", Auth::Token),
         (None, Some(reference)) => (reference, "spec.auth.passwordSecretRef", Auth::Password),
-        (None, None) => return Err(format!("spec.auth of AgentGateway {key} names no Secret; give --token-file")),
+        (None, None) => {
+            let advice = "give --gateway URL with --token-file";
+            return Err(format!("spec.auth of AgentGateway {key} names no Secret; {advice}"));
+        }
     };
-    let advice = "give --token-file or --password-file, set MUSTER_GATEWAY_TOKEN, or give the file with the Secret";
+    let advice =
+        "give the file with the Secret, or --gateway URL with --token-file, --password-file or MUSTER_GATEWAY_TOKEN";
     let value = secret_value(&key.namespace, reference, field, read).map_err(|cause| format!("{cause}; {advice}"))?;
     Ok(wrap(credential::of_file(&value).into()))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::table::plain;
+use super::table::{key_text, plain_line};
 use crate::api::Reason;
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::desired::Origin;
@@ -69,13 +69,13 @@ struct PlannedChange {
 
 impl PlannedChange {
     fn new(step: &Step, text: &str) -> Self {
-        Self { step: step.name(), text: plain(text), values: Vec::new() }
+        Self { step: step.name(), text: plain_line(text), values: Vec::new() }
     }
 }
 
 impl PlanObstacle {
     fn of(error: &ReconcileError) -> Self {
-        Self { reason: error.reason.as_str(), message: plain(&error.message) }
+        Self { reason: error.reason.as_str(), message: plain_line(&error.message) }
     }
 }
 
@@ -89,9 +89,9 @@ impl PlanReport {
         self.agents.push(agent);
     }
 
-    /// Leaves only the agents that no Agent declares.
-    pub(super) fn conclude(&mut self) {
-        for id in self.agents.iter().filter_map(|agent| agent.agent_id.as_ref()) {
+    /// Leaves only the agents that no Agent declares. `declared` has the ids that the files name.
+    pub(super) fn conclude(&mut self, declared: &BTreeSet<String>) {
+        for id in self.agents.iter().filter_map(|agent| agent.agent_id.as_ref()).chain(declared) {
             self.not_managed.remove(id);
         }
     }
@@ -115,7 +115,7 @@ impl PlanReport {
         let mut lines = vec![format!("AgentGateway {} at {}", self.agent_gateway, self.url), String::new()];
         lines.extend(self.agents.iter().flat_map(PlannedAgent::lines));
         if !self.not_managed.is_empty() {
-            let ids: Vec<_> = self.not_managed.iter().map(|id| plain(id)).collect();
+            let ids: Vec<_> = self.not_managed.iter().map(|id| plain_line(id)).collect();
             lines.push(String::new());
             lines.push(format!("Not managed by these files, and left alone: {}", ids.join(", ")));
         }
@@ -178,7 +178,7 @@ impl PlannedAgent {
                 Step::SubmitEntry(entry) => {
                     let is_there = inventory.agents.get(&entry.id).is_some_and(|row| row.entry.is_some());
                     let text = if is_there { "change the config entry" } else { "add a config entry" };
-                    let values = entry_values(entry, inventory).iter().map(|line| plain(line)).collect();
+                    let values = entry_values(entry, inventory).iter().map(|line| plain_line(line)).collect();
                     planned.changes.push(PlannedChange { values, ..PlannedChange::new(step, text) });
                 }
                 other => planned.changes.push(PlannedChange::new(other, &sentence(other))),
@@ -188,6 +188,23 @@ impl PlannedAgent {
             planned.in_cluster.push("record the binding in the status".into());
         }
         planned
+    }
+
+    /// An Agent that is being deleted, with the id of the agent that the operator deletes on the gateway.
+    pub(super) fn deleted(agent: &ObjectKey, agent_id: Option<String>) -> Self {
+        let change = |id: &String| PlannedChange {
+            step: "delete_agent",
+            text: plain_line(&format!("delete agent {id}, because the Agent is being deleted")),
+            values: Vec::new(),
+        };
+        Self {
+            agent: agent.to_string(),
+            changes: agent_id.iter().map(change).collect(),
+            agent_id,
+            origin: "being deleted",
+            in_cluster: vec!["remove the finalizer".into()],
+            blocked: None,
+        }
     }
 
     /// An Agent that cannot be planned.
@@ -203,8 +220,11 @@ impl PlannedAgent {
     }
 
     fn lines(&self) -> Vec<String> {
-        let id =
-            self.agent_id.as_deref().map(|id| format!(": agent {}, {}", plain(id), self.origin)).unwrap_or_default();
+        let id = self
+            .agent_id
+            .as_deref()
+            .map(|id| format!(": agent {}, {}", plain_line(id), self.origin))
+            .unwrap_or_default();
         let mut lines = vec![format!("Agent {}{id}", self.agent)];
         for change in &self.changes {
             lines.push(format!("  {}", change.text));
@@ -260,37 +280,49 @@ fn entry_values(entry: &AgentEntry, inventory: &Inventory) -> Vec<String> {
     let Some(patch) = inventory.entry_patch(entry) else { return Vec::new() };
     let mut lines = Vec::new();
     let none = Map::new();
-    leaves(&patch, actual.unwrap_or(&none), "", &mut |path, before, after| {
+    let start = (String::new(), String::new());
+    leaves(&patch, actual.unwrap_or(&none), &start, &mut |(path, name), before, after| {
         let root = path.split('.').next().unwrap_or(path);
         let is_passed = |known: &String| known == path || known == root || path.starts_with(&format!("{known}."));
         let is_hidden = entry.passed.keys().chain(&entry.retired).any(is_passed);
         lines.push(match (before, after) {
-            (Some(_), Value::Null) => format!("{path}: removed"),
-            _ if is_hidden => format!("{path}: set"),
-            (Some(before), after) => format!("{path}: {} -> {}", shown(before), shown(after)),
-            (None, after) => format!("{path}: {}", shown(after)),
+            (Some(_), Value::Null) => format!("{name}: removed"),
+            _ if is_hidden => format!("{name}: set"),
+            (Some(before), after) => format!("{name}: {} -> {}", shown(before), shown(after)),
+            (None, after) => format!("{name}: {}", shown(after)),
         });
     });
     lines
+}
+
+/// A path in a config entry, and the path as it is shown.
+type EntryPath = (String, String);
+
+/// The path of a key below another path.
+fn below((path, name): &EntryPath, key: &str) -> EntryPath {
+    if path.is_empty() {
+        return (key.to_owned(), key_text(key));
+    }
+    (format!("{path}.{key}"), format!("{name}.{}", key_text(key)))
 }
 
 /// Calls `show` for each value of a merge patch, with its path and the value before.
 fn leaves<'a>(
     patch: &'a Map<String, Value>,
     actual: &'a Map<String, Value>,
-    prefix: &str,
-    show: &mut impl FnMut(&str, Option<&'a Value>, &'a Value),
+    prefix: &EntryPath,
+    show: &mut impl FnMut(&EntryPath, Option<&'a Value>, &'a Value),
 ) {
     for (key, value) in patch {
-        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let path = below(prefix, key);
         match (value, actual.get(key)) {
-            (Value::Object(inner), Some(Value::Object(before))) => leaves(inner, before, &name, show),
-            (Value::Object(inner), None) if prefix.is_empty() => {
+            (Value::Object(inner), Some(Value::Object(before))) => leaves(inner, before, &path, show),
+            (Value::Object(inner), None) if prefix.0.is_empty() => {
                 for (key, value) in inner {
-                    show(&format!("{name}.{key}"), None, value);
+                    show(&below(&path, key), None, value);
                 }
             }
-            (value, before) => show(&name, before, value),
+            (value, before) => show(&path, before, value),
         }
     }
 }

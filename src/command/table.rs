@@ -1,5 +1,9 @@
 //! The layout of tables and of long texts. Pure.
 
+use serde_json::json;
+
+use crate::openclaw::model::has_format_characters;
+
 /// Blanks between two columns.
 const PADDING: usize = 3;
 /// The least width of a column, with the blanks behind it.
@@ -40,14 +44,31 @@ impl TableLayout {
 /// A cell on one line, and without characters that would steer a terminal.
 fn shown(cell: &str) -> String {
     match cell.split_once(['\n', '\r', '\u{c}']) {
-        Some((first, _)) => format!("{}...", plain(first)),
-        None => plain(cell),
+        Some((first, _)) => format!("{}...", plain_line(first)),
+        None => plain_line(cell),
     }
 }
 
-/// A text without characters that would steer a terminal.
+/// A text without characters that would steer a terminal, or reorder or hide other characters. The ends of lines stay.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '?' } else { c }).collect()
+    text.chars().map(|c| if c != '\n' && steers(c) { '?' } else { c }).collect()
+}
+
+/// A text in one line, without the characters that [`plain`] replaces.
+pub(super) fn plain_line(text: &str) -> String {
+    plain(text).replace('\n', " ")
+}
+
+fn steers(c: char) -> bool {
+    // Some emoji consist of several characters with a joiner (U+200D) between them.
+    let is_format = c != '\u{200d}' && has_format_characters(c.encode_utf8(&mut [0; 4]));
+    c.is_control() || is_format || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// A key of a map, as a path shows it: a plain word as it is, any other key as a JSON string.
+pub(super) fn key_text(key: &str) -> String {
+    let is_word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-/:@*".contains(c));
+    if is_word { key.to_owned() } else { plain_line(&json!(key).to_string()) }
 }
 
 /// A text in lines of at most `width` characters, each with `indent` before it. A longer word has a line of its own.
@@ -89,6 +110,25 @@ mod tests {
     #[test]
     fn a_cell_has_one_line_and_does_not_steer_the_terminal() {
         assert_eq!(TableLayout::default().lines(&[row(&["a\u{1b}[2J\tb", "first\nsecond"])]), "a?[2J?b   first...\n");
+    }
+
+    #[test]
+    fn characters_that_reorder_text_are_replaced_and_a_line_stays_one_line() {
+        assert_eq!(plain("a\u{202e}b\u{2028}c\nd 👩\u{200d}🚀"), "a?b?c\nd 👩\u{200d}🚀");
+        assert_eq!(plain_line("a\nb\u{2066}"), "a b?");
+    }
+
+    #[test]
+    fn a_key_that_is_no_plain_word_is_a_json_string() {
+        for (key, expected) in [
+            ("apiKey", "apiKey"),
+            ("a.b", "\"a.b\""),
+            ("a\nAgent x/y", "\"a\\nAgent x/y\""),
+            ("", "\"\""),
+            ("\u{202e}", "\"?\""),
+        ] {
+            assert_eq!(key_text(key), expected);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) use observe::{GatewayView, observe};
 pub use open::OpenGateway;
 pub(crate) use open::{open, unused_device};
 use url::Url;
-pub(crate) use url_flag::{gateway_url, plain_url};
+pub(crate) use url_flag::{gateway_url, is_in_clear, plain_url};
 
 use crate::core::gateway::credential;
 use crate::openclaw::{Auth, ConnectionSettings, DeviceKey, Fingerprint, Trust};
@@ -40,7 +40,7 @@ pub struct GatewayConnectionOptions {
     #[arg(long, value_name = "SHA256", value_parser = fingerprint)]
     pub fingerprint: Option<Fingerprint>,
     /// Timeout in seconds, the wait for a person who approves this device included.
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
 }
 
@@ -62,7 +62,7 @@ impl GatewayConnectionOptions {
     /// The file cannot be read, or the connection has no certificate.
     pub(crate) fn trust(&self, url: &Url) -> Result<Option<Trust>, String> {
         if url.scheme() == "ws" && (self.ca_file.is_some() || self.fingerprint.is_some()) {
-            return Err(format!("--gateway {url}: only wss:// has a certificate for --ca-file or --fingerprint"));
+            return Err(format!("{url}: only wss:// has a certificate for --ca-file or --fingerprint"));
         }
         let pem = self.ca_file.as_deref().map(|path| contents("--ca-file", path)).transpose()?.map(String::into_bytes);
         Ok(match (self.fingerprint, pem) {

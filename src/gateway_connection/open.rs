@@ -72,7 +72,7 @@ fn unreadable(failure: &ReadFailure) -> String {
 
 fn timed_out(url: &Url, limit: Duration, reported: &str) -> String {
     let last = if reported.is_empty() { String::new() } else { format!("; the last report: {reported}") };
-    format!("--gateway {url}: there was no answer within {} s; see --timeout{last}", limit.as_secs())
+    format!("{url}: there was no answer within {} s; see --timeout{last}", limit.as_secs())
 }
 
 /// The remedy for a refusal that a person can resolve while the command waits.
@@ -163,7 +163,7 @@ mod tests {
         let simulator = simulator();
         let broken = Fault::on("config.get").error("INVALID_REQUEST", "the config is broken", false);
         simulator.inject(broken.lasting(Duration::from_hours(1)));
-        let expected = "--gateway ws://gateway/: there was no answer within 120 s; see --timeout; the last report: \
+        let expected = "ws://gateway/: there was no answer within 120 s; see --timeout; the last report: \
                       the gateway's config and roster cannot be read: the config is broken (INVALID_REQUEST); trying again";
         assert_eq!(read(&simulator).await.unwrap_err(), expected);
     }

@@ -1,7 +1,7 @@
 //! A simulated gateway, and files, for the commands that compare the two.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -15,13 +15,19 @@ use url::Url;
 /// The credential of the gateway.
 pub(crate) const TOKEN: &str = "secret-token";
 
-/// Dials the gateway at the host `gateway`. Nothing answers at another host.
+/// Dials the gateway at the hosts `gateway` and `tunnel`. Nothing answers at another host.
 #[derive(Debug)]
-struct OneGateway(Simulator);
+struct OneGateway {
+    gateway: Simulator,
+    /// The hosts so far, each with the rule for its certificate.
+    dialed: Arc<Mutex<Vec<(String, Trust)>>>,
+}
 
 impl Dial for OneGateway {
-    fn dial<'a>(&'a self, url: &'a Url, _: &'a Trust) -> BoxFuture<'a, Result<DialedStream, DialError>> {
-        let simulator = (url.host_str() == Some("gateway")).then(|| self.0.clone());
+    fn dial<'a>(&'a self, url: &'a Url, trust: &'a Trust) -> BoxFuture<'a, Result<DialedStream, DialError>> {
+        let host = url.host_str().unwrap_or_default();
+        self.dialed.lock().unwrap().push((host.to_owned(), trust.clone()));
+        let simulator = ["gateway", "tunnel"].contains(&host).then(|| self.gateway.clone());
         Box::pin(async move {
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
             Ok(DialedStream::new(simulator.ok_or_else(refused)?.connect()?))
@@ -40,6 +46,8 @@ pub(crate) struct Outcome {
 /// A gateway with the agents `nova` and `ops`, and a folder for manifests.
 pub(crate) struct GatewayRig {
     pub(crate) gateway: Simulator,
+    /// The hosts that commands connected to, each with the rule for its certificate.
+    pub(crate) dialed: Arc<Mutex<Vec<(String, Trust)>>>,
     folder: TempDir,
 }
 
@@ -53,7 +61,7 @@ impl GatewayRig {
             });
             config["agents"]["entries"]["ops"] = json!({ "name": "Ops", "workspace": "/srv/ops" });
         });
-        let rig = Self { gateway, folder: tempfile::tempdir().unwrap() };
+        let rig = Self { gateway, dialed: Arc::default(), folder: tempfile::tempdir().unwrap() };
         rig.write("token", TOKEN);
         rig
     }
@@ -83,7 +91,7 @@ impl GatewayRig {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut streams = Streams { out: &mut out, err: &mut err, input: &mut io::empty(), is_terminal: false };
         let config = self.gateway.config();
-        let dial = Arc::new(OneGateway(self.gateway.clone()));
+        let dial = Arc::new(OneGateway { gateway: self.gateway.clone(), dialed: Arc::clone(&self.dialed) });
         let result = tokio::time::timeout(Duration::from_mins(10), act(dial, &mut streams)).await.unwrap();
         assert_eq!((self.gateway.writes(), self.gateway.config()), (0, config), "the command only reads");
         let folder = self.folder.path().display().to_string();

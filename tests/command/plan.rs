@@ -2,16 +2,24 @@
 
 use clap::Parser;
 use muster::command::{self, Comparison, PlanOptions};
+use muster::openclaw::Trust;
 use serde_json::{Value, json};
 
 use crate::gateway_rig::{GatewayRig, Outcome, TOKEN};
-use crate::rig::{agent, board, gateway};
+use crate::rig::{agent, board, gateway as plain_gateway};
 
 #[derive(Debug, Parser)]
 #[command(name = "plan")]
 struct PlanLine {
     #[command(flatten)]
     options: PlanOptions,
+}
+
+/// An AgentGateway with TLS.
+fn gateway(name: &str) -> Value {
+    let mut gateway = plain_gateway(name);
+    gateway["spec"]["url"] = json!("wss://gateway:18789");
+    gateway
 }
 
 fn secret() -> Value {
@@ -40,7 +48,7 @@ async fn manifests_that_change_nothing_on_the_gateway_have_nothing_to_do() {
     rig.manifests("fleet.yaml", &[secret(), gateway("gw"), board("ops"), adopting("nova")]);
     let outcome = plan(&rig, "-f DIR/fleet.yaml").await;
     assert_eq!((&outcome.result, outcome.err.as_str()), (&Ok(Comparison::Equal), ""), "{outcome:?}");
-    let expected = "AgentGateway default/gw at ws://gateway:18789/\n\nAgent default/nova: agent nova, adopted\n";
+    let expected = "AgentGateway default/gw at wss://gateway:18789/\n\nAgent default/nova: agent nova, adopted\n";
     assert!(outcome.out.starts_with(expected), "{}", outcome.out);
     for expected in [
         "  nothing to do on the gateway\n",
@@ -58,7 +66,8 @@ async fn the_credential_comes_from_a_file_too_and_the_output_is_json_or_yaml() {
     changed["spec"]["model"] = json!("acme/large");
     changed["spec"]["config"] = json!({ "tools": { "key": "hush" } });
     rig.manifests("fleet.yaml", &[gateway("gw"), board("ops"), changed]);
-    let outcome = plan(&rig, "-f DIR/fleet.yaml --token-file DIR/token -o json").await;
+    let options = "-f DIR/fleet.yaml --gateway ws://gateway:18789 --token-file DIR/token";
+    let outcome = plan(&rig, &format!("{options} -o json")).await;
     assert_eq!(outcome.result, Ok(Comparison::Different), "{outcome:?}");
     let data: Value = serde_json::from_str(&outcome.out).unwrap();
     let values = ["model: \"acme/small\" -> \"acme/large\"", "tools.key: set"];
@@ -66,7 +75,7 @@ async fn the_credential_comes_from_a_file_too_and_the_output_is_json_or_yaml() {
     assert_eq!(data["agents"][0]["changes"], json!([change]));
     assert_eq!(Comparison::Different.exit_status(), 3);
     assert!(!outcome.out.contains("hush"));
-    let yaml = plan(&rig, "-f DIR/fleet.yaml --token-file DIR/token -o yaml").await.out;
+    let yaml = plan(&rig, &format!("{options} -o yaml")).await.out;
     assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), data);
 }
 
@@ -75,9 +84,45 @@ async fn without_a_credential_the_error_names_every_way_to_give_one() {
     let rig = GatewayRig::new();
     rig.manifests("fleet.yaml", &[gateway("gw"), board("ops"), adopting("nova")]);
     let error = plan(&rig, "-f DIR/fleet.yaml").await.result.unwrap_err();
-    for expected in ["Secret default/gateway, which spec.auth.tokenSecretRef names, is in none", "--token-file"] {
+    for expected in
+        ["Secret default/gateway, which spec.auth.tokenSecretRef names, is in none", "--gateway URL with --token-file"]
+    {
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_of_the_options_goes_to_no_address_of_the_files() {
+    let rig = GatewayRig::new();
+    let mut theirs = gateway("gw");
+    theirs["spec"]["tls"] = json!({ "insecureSkipVerify": true });
+    rig.manifests("fleet.yaml", &[secret(), theirs, board("ops"), adopting("nova")]);
+    for option in ["--token-file", "--password-file"] {
+        let error = plan(&rig, &format!("-f DIR/fleet.yaml {option} DIR/token")).await.result.unwrap_err();
+        assert!(error.starts_with(&format!("{option} is for the gateway of --gateway")), "{error}");
+        assert!(error.contains("add --gateway URL"), "{error}");
+    }
+    assert!(rig.dialed.lock().unwrap().is_empty(), "there was no connection");
+    let outcome = plan(&rig, "-f DIR/fleet.yaml").await;
+    assert_eq!(outcome.result, Ok(Comparison::Equal), "the Secret of the files: {outcome:?}");
+    let outcome = plan(&rig, "-f DIR/fleet.yaml --gateway wss://tunnel --token-file DIR/token").await;
+    assert_eq!(outcome.result, Ok(Comparison::Equal), "{outcome:?}");
+    let expected = [("gateway".to_owned(), Trust::Unchecked), ("tunnel".to_owned(), Trust::Platform)];
+    assert_eq!(*rig.dialed.lock().unwrap(), expected, "spec.tls of the files is for spec.url alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_goes_in_clear_only_to_a_gateway_of_the_command_line() {
+    let rig = GatewayRig::new();
+    rig.manifests("fleet.yaml", &[secret(), plain_gateway("gw"), board("ops"), adopting("nova")]);
+    let error = plan(&rig, "-f DIR/fleet.yaml").await.result.unwrap_err();
+    for expected in ["spec.url of AgentGateway default/gw: ws://gateway:18789/ would take", "run kubectl port-forward"]
+    {
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(rig.dialed.lock().unwrap().is_empty(), "there was no connection");
+    let outcome = plan(&rig, "-f DIR/fleet.yaml --gateway ws://gateway:18789").await;
+    assert_eq!(outcome.result, Ok(Comparison::Equal), "{outcome:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +130,7 @@ async fn a_wrong_token_and_a_gateway_that_is_away_are_failures() {
     let rig = GatewayRig::new();
     rig.manifests("fleet.yaml", &[gateway("gw"), board("ops"), adopting("nova")]);
     rig.write("wrong", "wrong-token");
-    let outcome = plan(&rig, "-f DIR/fleet.yaml --token-file DIR/wrong").await;
+    let outcome = plan(&rig, "-f DIR/fleet.yaml --gateway ws://gateway:18789 --token-file DIR/wrong").await;
     let error = outcome.result.unwrap_err();
     assert!(error.contains("ws://gateway:18789/ refused") && error.contains("--token-file"), "{error}");
     assert_eq!(outcome.out, "");
@@ -120,6 +165,45 @@ async fn a_wrong_manifest_fails_and_the_others_are_planned() {
         "{}",
         outcome.out
     );
+    let not_managed = "Not managed by these files, and left alone: main\n";
+    assert!(outcome.out.contains(not_managed), "the files declare ops: {}", outcome.out);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_being_deleted_is_a_change() {
+    let rig = GatewayRig::new();
+    let mut nova = adopting("nova");
+    nova["metadata"]["uid"] = json!("u-1");
+    nova["metadata"]["deletionTimestamp"] = json!("2026-03-01T09:00:00Z");
+    nova["metadata"]["finalizers"] = json!(["muster.dev/cleanup"]);
+    nova["status"] = json!({ "agentId": "nova", "binding": { "uid": "u-1", "agentId": "nova",
+        "sessionKey": "agent:nova:main", "workspace": "/srv/nova", "gateway": { "name": "gw", "namespace": "default" } } });
+    rig.manifests("kept.yaml", &[secret(), gateway("gw"), board("ops"), nova.clone()]);
+    let outcome = plan(&rig, "-f DIR/kept.yaml").await;
+    assert_eq!(outcome.result, Ok(Comparison::Equal), "deletionPolicy Orphan: {outcome:?}");
+    nova["spec"]["deletionPolicy"] = json!("Delete");
+    rig.manifests("fleet.yaml", &[secret(), gateway("gw"), board("ops"), nova]);
+    let outcome = plan(&rig, "-f DIR/fleet.yaml").await;
+    assert_eq!(outcome.result, Ok(Comparison::Different), "{outcome:?}");
+    for expected in [
+        "Agent default/nova: agent nova, being deleted\n  delete agent nova, because the Agent is being deleted\n",
+        "Not managed by these files, and left alone: main, ops\n",
+        "1 to change, 0 without a change, 0 blocked\n",
+    ] {
+        assert!(outcome.out.contains(expected), "{expected}\n{}", outcome.out);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_a_manifest_forges_no_line() {
+    let rig = GatewayRig::new();
+    let mut nova = adopting("nova");
+    nova["spec"]["config"] = json!({ "tools": { "a\nAgent default/x: agent x, adopted": 1 } });
+    rig.manifests("fleet.yaml", &[secret(), gateway("gw"), board("ops"), nova]);
+    let outcome = plan(&rig, "-f DIR/fleet.yaml").await;
+    assert_eq!(outcome.result, Ok(Comparison::Different), "{outcome:?}");
+    assert!(!outcome.out.contains("\nAgent default/x"), "{}", outcome.out);
+    assert!(outcome.out.contains(r#"    tools."a\nAgent default/x: agent x, adopted": set"#), "{}", outcome.out);
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +228,7 @@ async fn an_agent_whose_gateway_is_in_no_file_is_a_failure() {
 async fn of_several_gateways_one_is_chosen() {
     let rig = GatewayRig::new();
     let mut other = gateway("other");
-    other["spec"]["url"] = json!("ws://elsewhere:18789");
+    other["spec"]["url"] = json!("wss://elsewhere:18789");
     let mut board_there = board("there");
     board_there["spec"]["gatewayRef"]["name"] = json!("other");
     let mut there = adopting("ops");

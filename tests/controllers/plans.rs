@@ -53,7 +53,7 @@ impl Manifests {
         let path = folder.path().join("fleet.yaml");
         let documents: Vec<_> = self.0.iter().map(ToString::to_string).collect();
         std::fs::write(&path, documents.join("\n---\n")).unwrap();
-        let line = [&["plan", "-n", NS, "-f", path.to_str().unwrap()], words].concat();
+        let line = [&["plan", "-n", NS, "-f", path.to_str().unwrap(), "--gateway", "ws://gw:18789"], words].concat();
         let options = PlanLine::parse_from(line).options;
         let now = || -> Timestamp { "2026-01-01T01:00:00Z".parse().unwrap() };
         let (client, dial) = (rig.cluster.api.client(), std::sync::Arc::new(muster::openclaw::Network::default()));
