@@ -1,8 +1,10 @@
 //! The requests to the API server. Objects are JSON, so that all fields are kept.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::AsyncReadExt;
 use http::Method;
 use kube::Client;
 use kube::core::Status;
@@ -132,10 +134,17 @@ pub(super) async fn read(client: &Client, path: &str) -> Result<Value, RequestEr
     send(client, Method::GET, path, None).await
 }
 
-/// A text that the API server has at a path, such as a log.
-pub(super) async fn read_text(client: &Client, path: &str) -> Result<String, RequestError> {
+/// The first `limit` bytes of a text that the API server has at a path, such as a log.
+pub(super) async fn read_text(client: &Client, path: &str, limit: usize) -> Result<String, RequestError> {
     let request = request(Method::GET, path, None)?;
-    answered(client.request_text(request)).await
+    let bytes = answered(async {
+        let body = pin!(client.request_stream(request).await?);
+        let mut bytes = Vec::new();
+        let mut beginning = body.take(u64::try_from(limit).unwrap_or(u64::MAX));
+        beginning.read_to_end(&mut bytes).await.map_err(|error| kube::Error::Service(error.into()))?;
+        Ok(bytes)
+    });
+    Ok(String::from_utf8_lossy(&bytes.await?).into_owned())
 }
 
 /// The events that a field selector selects, in a namespace or in all.

@@ -9,6 +9,7 @@
 //! - `roster_queue`: the writes to a gateway's config and roster, one after the other. `roster_writes`: creations and deletions.
 //! - `channel`: the messages between the tasks. `settings`: the input of a connection. `limits`: the bounds of everything that
 //!   a gateway sends. `bucket`: a rate. `kept_memory`: the memory of the roster, the entries and the runs of all gateways.
+//! - `text_mask`: the removal of secrets from texts of any kind.
 
 mod bucket;
 mod channel;
@@ -24,12 +25,12 @@ mod roster_queue;
 mod roster_writes;
 mod rpc;
 mod settings;
+pub(crate) mod text_mask;
 
 pub use channel::{Change, Meter};
 pub use client::GatewayClient;
 pub use config_writer::batch_window::ExpectedEntry;
 pub use connection::device_key::DeviceKey;
-pub(crate) use connection::redaction::Redactor;
 pub use connection::session::{Output, Session};
 pub(crate) use connection::tls::client_config;
 pub use connection::tls::{Fingerprint, Trust};

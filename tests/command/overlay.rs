@@ -22,13 +22,15 @@ pub(crate) struct Overlay {
     api: EmbeddedApi,
     /// By the path, without the query.
     answers: Arc<Mutex<BTreeMap<String, CannedAnswer>>>,
+    /// The logs of pods by the path, without the query.
+    logs: Arc<Mutex<BTreeMap<String, String>>>,
     /// The paths and queries of the requests.
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Overlay {
     pub(crate) fn new(api: EmbeddedApi) -> Self {
-        Self { api, answers: Arc::default(), requests: Arc::default() }
+        Self { api, answers: Arc::default(), logs: Arc::default(), requests: Arc::default() }
     }
 
     /// Answers requests to a path with an object.
@@ -39,6 +41,23 @@ impl Overlay {
     /// Answers requests to a path with a text.
     pub(crate) fn answer_text(&self, path: &str, body: &str) {
         self.answers.lock().unwrap().insert(path.to_owned(), (StatusCode::OK, body.to_owned()));
+    }
+
+    /// Answers requests to a path with the part of a log that the query asks for, as the kubelet does: of the last lines the first bytes.
+    pub(crate) fn answer_log(&self, path: &str, log: &str) {
+        self.logs.lock().unwrap().insert(path.to_owned(), log.to_owned());
+    }
+
+    fn log(&self, uri: &http::Uri) -> Option<CannedAnswer> {
+        let logs = self.logs.lock().unwrap();
+        let log = logs.get(uri.path())?;
+        let asked = |name: &str| {
+            let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name)?.1.parse::<usize>().ok()
+        };
+        let lines: Vec<_> = log.split_inclusive('\n').collect();
+        let tail = lines[lines.len().saturating_sub(asked("tailLines").unwrap())..].concat();
+        Some((StatusCode::OK, tail[..tail.len().min(asked("limitBytes").unwrap())].to_owned()))
     }
 
     /// Refuses requests to a path, as the API server refuses a user without the right.
@@ -65,7 +84,8 @@ impl Service<Request<Body>> for Overlay {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         self.requests.lock().unwrap().push(request.uri().to_string());
-        let answer = self.answers.lock().unwrap().get(request.uri().path()).cloned();
+        let answer = self.log(request.uri());
+        let answer = answer.or_else(|| self.answers.lock().unwrap().get(request.uri().path()).cloned());
         match answer {
             Some((status, body)) => {
                 let mut response = Response::new(Full::from(body).boxed_unsync());

@@ -34,6 +34,10 @@ const EMBEDDED_KEY: &str = "sk-live-0123456789abcdef";
 const NOTE: &str = "note-with-key-42abc";
 const APPLIED: &str = "applied-hush";
 const PERSON: &str = "Ada Lovelace";
+/// A secret that is longer than a line of doctor.txt, and one word of it.
+const PHRASE: &str =
+    "Alpha Bravo Charlie Delta Echo Foxtrot Golf Hotel India Juliett Kilo Lima Mike November Oscar Papa Quebec Romeo";
+const WORD: &str = "Juliett";
 const DEVICE_KEY: [u8; 32] = [0xC7; 32];
 
 fn secrets() -> Vec<String> {
@@ -97,7 +101,9 @@ async fn fleet() -> Rig {
 
 /// A status and an event that repeat secrets.
 async fn put_status(rig: &Rig) {
-    let message = format!("the gateway answers {TOKEN} {PASSWORD} {AGENT_TOKEN} {API_KEY} {EMBEDDED_KEY} {NOTE}");
+    let message = format!(
+        "the gateway answers {TOKEN} {PASSWORD} {AGENT_TOKEN} {API_KEY} {EMBEDDED_KEY} {NOTE} \"passphrase\": \"{PHRASE}\""
+    );
     let ready = json!({ "type": "Ready", "status": "False", "reason": "GatewayError", "message": message,
         "lastTransitionTime": "2026-03-01T09:30:00Z", "observedGeneration": 1 });
     let status = json!({ "status": { "observedGeneration": 1, "conditions": [ready],
@@ -144,7 +150,7 @@ async fn a_bundle_has_everything_and_no_secret() {
     let path = rig.path("b.tar.gz");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let files = unpacked(&path);
-    for secret in secrets() {
+    for secret in secrets().into_iter().chain([WORD.to_owned()]) {
         let with: Vec<_> = files.iter().filter(|(_, text)| text.contains(&secret)).collect();
         assert!(with.is_empty(), "{secret:?} is in {with:?}");
     }
@@ -178,7 +184,39 @@ async fn a_bundle_has_everything_and_no_secret() {
         );
     }
     let log = rig.overlay.requests_to("/api/v1/namespaces/muster-system/pods/muster-0/log");
-    assert!(log[0].contains("container=muster&tailLines=5000&limitBytes=4194304"), "{log:?}");
+    assert!(
+        log[0].contains("container=muster&timestamps=true&previous=false&tailLines=5000&limitBytes=4194304"),
+        "{log:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_log_beyond_the_limit_the_newest_lines_stay() {
+    let rig = fleet().await;
+    let lines = (0..5000).map(|line| format!("line {line} {}\n", "word ".repeat(200)));
+    rig.overlay.answer_log("/api/v1/namespaces/muster-system/pods/muster-0/log", &lines.collect::<String>());
+    let ran = rig.run("support-bundle -o DIR/b.tar.gz").await;
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let files = unpacked(&rig.path("b.tar.gz"));
+    let log = &files["operator/logs/muster-0.log"];
+    assert!(log.lines().last().unwrap().starts_with("line 4999 "), "{:?}", log.lines().last());
+    assert!(log.len() > 1024 * 1024, "{}", log.len());
+    let errors = &files["errors.txt"];
+    let expected = "the log of pod muster-system/muster-0: only its last ";
+    assert!(errors.contains(expected) && errors.contains("lines: 5000 have more than 4194304 bytes"), "{errors}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn gateways_of_other_namespaces_that_cannot_be_read_are_a_line() {
+    let rig = fleet().await;
+    let mut away = board("away");
+    away["spec"]["gatewayRef"] = json!({ "name": "gw", "namespace": "elsewhere" });
+    rig.send("POST", BOARDS, away).await;
+    rig.overlay.answer_text("/apis/muster.dev/v1alpha1/namespaces/elsewhere/agentgateways/gw", "no JSON");
+    let ran = rig.run("support-bundle -o DIR/b.tar.gz").await;
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let errors = &unpacked(&rig.path("b.tar.gz"))["errors.txt"];
+    assert!(errors.contains("agentgateways of other namespaces: the API server did not answer"), "{errors}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,14 +1,16 @@
 //! The files of a bundle, bounded and without secrets. Pure.
 
+use std::path::{Component, Path};
+
 use serde_json::Value;
 
-use super::mask::TextMask;
 use super::scrub::masked;
 use crate::command::print::DataFormat;
 use crate::command::requests::RequestError;
+use crate::openclaw::text_mask::TextMask;
 
 /// The longest file, in bytes.
-const MAX_FILE: usize = 8 * 1024 * 1024;
+pub(super) const MAX_FILE: usize = 8 * 1024 * 1024;
 /// The most bytes of all files.
 const MAX_TOTAL: usize = 64 * 1024 * 1024;
 /// What README.txt begins with.
@@ -16,9 +18,10 @@ const INTRODUCTION: &str = "\
 This is a support bundle of Muster: what a maintainer needs to find a fault. Look through it before you share it.
 
 Left out are the values of Secrets and ConfigMaps, annotations of others, texts of people for agents and about people, and of spec.config and
-spec.identityProfile.extra all texts but plain words. [removed] stands in their place. Values of Secrets that you may read are removed from all
-files, [credential] stands in their place. What else looks like a secret is removed too: values of names such as token, users and passwords in
-URLs, private keys, random words. A secret that looks like a common word and is in no Secret cannot be recognized.
+spec.identityProfile.extra all texts but plain words. [removed] stands in their place. Values of the Secrets that the objects in this bundle name
+and that you may read, at most 500 Secrets, are removed from all files. [credential] stands in their place. Values of other Secrets are not known
+here. What else looks like a secret is removed too: values of names such as token, users and passwords in URLs, private keys, random words. A
+secret that looks like a common word and is in none of these Secrets cannot be recognized.
 
 Names of objects, namespaces, images, addresses and models are in the files.
 
@@ -63,7 +66,12 @@ impl BundleContents {
 
     /// Adds a file with a value as YAML, or its beginning.
     pub(super) fn add_value(&mut self, path: &str, description: &str, value: &Value) {
-        let text = DataFormat::Yaml.text(&masked(value, &self.mask));
+        self.add_scrubbed(path, description, &masked(value, &self.mask));
+    }
+
+    /// Adds a file with a value as YAML, or its beginning. The texts of the value are without secrets.
+    pub(super) fn add_scrubbed(&mut self, path: &str, description: &str, value: &Value) {
+        let text = DataFormat::Yaml.text(value);
         self.push(path, description, cut(self.mask.known(&text), KeptPart::Beginning));
     }
 
@@ -73,6 +81,12 @@ impl BundleContents {
     }
 
     fn push(&mut self, path: &str, description: &str, text: String) {
+        // The names of pods come from the API server.
+        let is_within = |path: &str| Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        if !is_within(path) || path.contains(['\\', '\0', '\n']) {
+            self.fail(&format!("{path:?}"), "it is left out: the path leads out of the bundle");
+            return;
+        }
         if self.size + text.len() > MAX_TOTAL {
             self.fail(path, "it is left out: the bundle has its largest size");
             return;
@@ -159,6 +173,18 @@ mod tests {
         let note = format!("[{} bytes or a little more are left out here]\n", long.len() - MAX_FILE);
         assert_eq!(cut(long.clone(), KeptPart::Beginning), format!("first\n{note}"));
         assert_eq!(cut(long, KeptPart::End), format!("{note}last\n"));
+    }
+
+    #[test]
+    fn a_path_that_leads_out_of_the_bundle_is_left_out() {
+        let mut contents = BundleContents::default();
+        for path in ["operator/logs/../../../x.log", "/etc/x", "a\\..\\b", "ok/a.log"] {
+            contents.add(path, "", "text\n", KeptPart::Beginning);
+        }
+        assert_eq!(contents.failures(), 3);
+        let files = contents.finish();
+        let paths: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["README.txt", "ok/a.log", "errors.txt"]);
     }
 
     #[test]

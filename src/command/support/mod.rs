@@ -4,7 +4,6 @@
 
 mod archive;
 mod contents;
-mod mask;
 mod named;
 mod operator;
 mod scrub;
@@ -14,18 +13,19 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use contents::{BundleContents, KeptPart};
-use mask::TextMask;
 use named::NamedObjects;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use super::examined::{self, Examined};
 use super::object::{namespace, uid};
 use super::observed::condition;
 use super::requests::{self, ObjectPath};
 use super::session::{self, Cluster, CommandError, ConnectionOptions, Streams};
 use super::tree::{self, kind};
 use super::tree_text::FleetObjects;
-use super::{doctor, examined, print};
+use super::{doctor, print};
+use crate::openclaw::text_mask::TextMask;
 
 /// The most objects that the checks look at. Boards and Agents that are Ready are left out.
 const MAX_EXAMINED: usize = 200;
@@ -99,7 +99,9 @@ async fn objects(
         let answer = path.list(&cluster.client, None).await;
         *objects = contents.read(word, answer).unwrap_or_default();
     }
-    tree::find_gateways(&mut fleet, cluster).await?;
+    if let Err(error) = tree::find_gateways(&mut fleet, cluster).await {
+        contents.fail("agentgateways of other namespaces", &error.to_string());
+    }
     Ok(fleet)
 }
 
@@ -143,7 +145,7 @@ fn add_versions(options: &SupportBundleOptions, server: &Value, cluster: &Cluste
 fn add_objects(fleet: &FleetObjects, [secrets, config_maps]: &[Vec<Value>; 2], contents: &mut BundleContents) {
     for (name, objects) in [("agentgateways", &fleet.gateways), ("boards", &fleet.boards), ("agents", &fleet.agents)] {
         let objects: Vec<_> = objects.iter().map(|object| scrub::scrubbed(object, contents.mask())).collect();
-        contents.add_value(&format!("{name}.yaml"), &format!("the {name}"), &print::list(&objects));
+        contents.add_scrubbed(&format!("{name}.yaml"), &format!("the {name}"), &print::list(&objects));
     }
     for (name, facts) in [("secrets", secrets), ("configmaps", config_maps)] {
         let description = format!("the {name} that the objects name: keys and sizes, no values");
@@ -174,7 +176,7 @@ async fn add_events(fleet: &FleetObjects, scope: Option<&str>, cluster: &Cluster
     }
     found.sort_by_cached_key(|event| Reverse(event["eventTime"].as_str().unwrap_or_default().to_owned()));
     let events: Vec<_> = found.iter().map(|event| scrub::scrubbed(event, contents.mask())).collect();
-    contents.add_value("events.yaml", "the events about these objects, the newest first", &print::list(&events));
+    contents.add_scrubbed("events.yaml", "the events about these objects, the newest first", &print::list(&events));
 }
 
 /// Adds what `muster tree` and `muster doctor` print. The checks look at the gateways, and at the Boards and the Agents that are not Ready.
@@ -194,6 +196,38 @@ async fn add_checks(fleet: &FleetObjects, cluster: &Cluster, contents: &mut Bund
             break;
         }
     }
+    mask_checks(&mut examined, contents.mask());
     let description = "the output of muster doctor for the AgentGateways, and for Boards and Agents that are not Ready";
     contents.add("doctor.txt", description, &examined::text(&examined), KeptPart::Beginning);
+}
+
+/// Removes secrets from the texts of checks. This comes before the layout, which cuts texts into lines.
+fn mask_checks(examined: &mut [Examined], mask: &TextMask) {
+    for check in examined.iter_mut().flat_map(|one| &mut one.checks) {
+        for text in [&mut check.found, &mut check.meaning, &mut check.next_step] {
+            *text = mask.text(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::checks::{Check, CheckResult};
+
+    #[test]
+    fn a_secret_across_the_end_of_a_line_is_removed() {
+        let words = "word ".repeat(16);
+        for secret in ["the \"password\": \"Correct Horse Battery Staple\"", "said known Secret With Blanks"] {
+            let check = Check::new("Ready", CheckResult::Wrong, format!("{words}{secret} end"), secret);
+            let object = json!({ "kind": "Agent", "metadata": { "namespace": "fleet", "name": "one" } });
+            let mut examined = vec![Examined::new(object, None, vec![check])];
+            let mask = TextMask::new([&SecretString::from("known Secret With Blanks")]);
+            mask_checks(&mut examined, &mask);
+            let text = examined::text(&examined);
+            for part in ["Horse", "Battery", "Staple", "Secret", "Blanks"] {
+                assert!(!text.contains(part), "{text}");
+            }
+        }
+    }
 }

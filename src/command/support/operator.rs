@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::contents::{BundleContents, KeptPart};
+use super::contents::{BundleContents, KeptPart, MAX_FILE};
 use super::scrub::scrubbed;
 use crate::api::{crds, keys};
 use crate::command::object::name;
 use crate::command::print::list;
-use crate::command::requests::{read, read_text};
+use crate::command::requests::{RequestError, read, read_text};
 use crate::command::session::Cluster;
 
 /// The labels of the operator's Deployment and its pods.
@@ -53,7 +53,7 @@ fn add_list(path: &str, what: &str, found: Option<Value>, part: fn(&Value) -> Va
     if items.is_empty() {
         contents.fail(path, "there is none with the label app.kubernetes.io/name=muster; see --operator-namespace");
     }
-    contents.add_value(path, what, &list(&items));
+    contents.add_scrubbed(path, what, &list(&items));
 }
 
 /// The definitions on the cluster: their versions, without the schemas.
@@ -125,12 +125,30 @@ async fn add_logs(namespace: &str, pod: &Value, lines: u32, cluster: &Cluster, c
     for (is_previous, ending, description) in logs.into_iter().chain(earlier) {
         let name = name(pod);
         let path = format!(
-            "/api/v1/namespaces/{namespace}/pods/{name}/log?container={container}&tailLines={lines}&limitBytes={MAX_LOG}\
-             &timestamps=true&previous={is_previous}"
+            "/api/v1/namespaces/{namespace}/pods/{name}/log?container={container}&timestamps=true&previous={is_previous}"
         );
-        let answer = read_text(&cluster.client, &path).await;
-        let Some(log) = contents.read(&format!("the log of pod {namespace}/{name}"), answer) else { continue };
+        let what = format!("the log of pod {namespace}/{name}");
+        let answer = log_end(&path, lines, cluster).await;
+        let Some((log, read_lines)) = contents.read(&what, answer) else { continue };
+        if read_lines < lines {
+            contents.fail(&what, &format!("only its last {read_lines} lines: {lines} have more than {MAX_LOG} bytes"));
+        }
         contents.add(&format!("operator/logs/{name}.{ending}"), description, &log, KeptPart::End);
+    }
+}
+
+/// The last lines of a log, and how many were asked for. The kubelet begins with the oldest of the lines and stops after the bytes, so that an
+/// answer of that many bytes may lack the newest lines: fewer lines are asked for then.
+async fn log_end(path: &str, lines: u32, cluster: &Cluster) -> Result<(String, u32), RequestError> {
+    let mut asked = lines;
+    loop {
+        let path = format!("{path}&tailLines={asked}&limitBytes={MAX_LOG}");
+        let log = read_text(&cluster.client, &path, MAX_LOG).await?;
+        if log.len() < MAX_LOG || asked <= 1 {
+            return Ok((log, asked));
+        }
+        let answered = u32::try_from(log.lines().count()).unwrap_or(asked);
+        asked = (answered.min(asked) / 2).max(1);
     }
 }
 
@@ -143,9 +161,13 @@ async fn add_metrics(namespace: &str, pod: &Value, cluster: &Cluster, contents: 
         return;
     };
     let name = name(pod);
-    let answer =
-        read_text(&cluster.client, &format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/metrics")).await;
-    if let Some(metrics) = contents.read(&format!("the metrics of pod {namespace}/{name}"), answer) {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/metrics");
+    let answer = read_text(&cluster.client, &path, MAX_FILE).await;
+    let what = format!("the metrics of pod {namespace}/{name}");
+    if let Some(metrics) = contents.read(&what, answer) {
+        if metrics.len() >= MAX_FILE {
+            contents.fail(&what, &format!("only the first {MAX_FILE} bytes"));
+        }
         contents.add(&format!("operator/metrics/{name}.txt"), "its metrics", &metrics, KeptPart::Beginning);
     }
 }

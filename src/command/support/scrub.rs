@@ -1,17 +1,17 @@
 //! Objects without the texts that may hold secrets or concern a person. Pure.
 //!
 //! The free texts of the specs are listed here. Values of the free parts, `spec.config` and `spec.identityProfile.extra`, stay only if they
-//! are no texts or plain words. All other texts go through the [`TextMask`].
+//! are no texts or plain words. Below a name such as `password`, no value stays. All other texts go through the [`TextMask`].
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::mask::{REMOVED, TextMask, is_random, is_secret_name};
 use crate::api::keys;
 use crate::command::print::without_managers;
 use crate::core::gateway::credential;
+use crate::openclaw::text_mask::{REMOVED, TextMask, is_random, is_secret_name};
 
 /// The fields whose texts are removed: texts of people for agents, and about people. `[]` stands for the items of a list.
 pub(super) const TEXTS: [&str; 28] = [
@@ -48,8 +48,8 @@ pub(super) const TEXTS: [&str; 28] = [
     // The agent's own word.
     "status.heartbeat.currentTask",
 ];
-/// The fields with the name of a Secret, whose own name looks like that of a secret value.
-const NAMES_OF_SECRETS: [&str; 1] = ["status.deviceSecret"];
+/// The fields of Muster whose names look like those of secret values: the name of a Secret, and maps about the token of an agent.
+const OPEN_FIELDS: [&str; 3] = ["status.deviceSecret", "spec.token", "status.token"];
 /// The maps with keys and values of people's own.
 pub(super) const FREE: [&str; 2] = ["spec.config", "spec.identityProfile.extra"];
 /// The annotations whose values Muster reads.
@@ -92,9 +92,23 @@ pub(super) fn scrubbed(object: &Value, mask: &TextMask) -> Value {
             *value = json!(REMOVED);
         }
     }
-    visit(&mut object, "", &mut |path, key, text| {
-        let is_removed = TEXTS.contains(&path) || is_secret_field(path, key) || is_free(path) && !is_word(text);
-        *text = if is_removed { removed(text) } else { mask.text(text) };
+    visit(&mut object, &ValuePlace::default(), &mut |place, part| match part {
+        ObjectPart::Key(key, is_below_secret) => {
+            if is_free(&place.path) {
+                let is_removed = is_below_secret && !is_word(key) && !is_secret_name(key);
+                *key = if is_removed { REMOVED.to_owned() } else { mask.text(key) };
+            }
+        }
+        ObjectPart::Scalar(Value::String(text)) => {
+            let path = place.path.as_str();
+            let is_removed = TEXTS.contains(&path) || place.is_secret || is_free(path) && !is_word(text);
+            *text = if is_removed { removed(text) } else { mask.text(text) };
+        }
+        ObjectPart::Scalar(other) => {
+            if place.is_secret {
+                *other = json!(REMOVED);
+            }
+        }
     });
     object
 }
@@ -102,7 +116,7 @@ pub(super) fn scrubbed(object: &Value, mask: &TextMask) -> Value {
 /// A value whose texts are without secrets.
 pub(super) fn masked(value: &Value, mask: &TextMask) -> Value {
     let mut value = value.clone();
-    visit(&mut value, "", &mut |_, _, text| *text = mask.text(text));
+    visit_texts(&mut value, &mut |_, text| *text = mask.text(text));
     value
 }
 
@@ -110,11 +124,18 @@ pub(super) fn masked(value: &Value, mask: &TextMask) -> Value {
 pub(super) fn known_values(object: &Value) -> Vec<SecretString> {
     let mut object = object.clone();
     let mut found = Vec::new();
-    visit(&mut object, "", &mut |path, key, text| {
+    visit(&mut object, &ValuePlace::default(), &mut |place, part| {
+        let (path, key) = (place.path.as_str(), place.key.as_str());
         let is_of_others =
             path.starts_with("metadata.annotations.") && !ANNOTATIONS.contains(&key) && key != keys::LAST_APPLIED;
-        if is_secret_field(path, key) || (is_free(path) || is_of_others) && is_telling(text) {
-            found.push(text.as_str().into());
+        let is_removed = |text: &str| (is_free(path) || is_of_others) && is_telling(text);
+        match part {
+            ObjectPart::Key(key, _) if is_free(path) && is_telling(key) => found.push(key.as_str().into()),
+            ObjectPart::Scalar(Value::String(text)) if place.is_secret || is_removed(text) => {
+                found.push(text.as_str().into());
+            }
+            ObjectPart::Scalar(Value::Number(number)) if place.is_secret => found.push(number.to_string().into()),
+            ObjectPart::Key(..) | ObjectPart::Scalar(_) => {}
         }
     });
     found.retain(|value: &SecretString| value.expose_secret().len() >= SHORTEST_VALUE);
@@ -143,35 +164,84 @@ pub(super) fn values_of_secret(secret: &Value, named: &[&str]) -> Vec<SecretStri
     found
 }
 
-/// Calls `see` for each text with its path and the last name on its path.
-fn visit(value: &mut Value, path: &str, see: &mut impl FnMut(&str, &str, &mut String)) {
+/// A place in an object.
+#[derive(Clone, Debug, Default)]
+struct ValuePlace {
+    path: String,
+    /// The last name on the path.
+    key: String,
+    /// Whether a name on the path says that what is below is secret.
+    is_secret: bool,
+}
+
+impl ValuePlace {
+    /// The place of a field. `named` is the name in a pair of a name and a value, as lists of variables and headers have them.
+    fn field(&self, key: &str, named: Option<&str>) -> Self {
+        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        let name = named.filter(|_| key == "value").unwrap_or(key);
+        let is_secret = self.is_secret || is_secret_field(&path, name);
+        Self { path, key: key.to_owned(), is_secret }
+    }
+
+    /// The place of an item of a list. The item after an option with a secret name is secret.
+    fn item(&self, follows_option: bool) -> Self {
+        Self { path: format!("{}[]", self.path), key: self.key.clone(), is_secret: self.is_secret || follows_option }
+    }
+}
+
+/// A part of an object.
+enum ObjectPart<'a> {
+    /// The key of a field, and whether the map is below a secret name.
+    Key(&'a mut String, bool),
+    /// A text, a number or a truth value.
+    Scalar(&'a mut Value),
+}
+
+/// Calls `see` for each key and each scalar with its place.
+fn visit(value: &mut Value, place: &ValuePlace, see: &mut impl FnMut(&ValuePlace, ObjectPart<'_>)) {
     match value {
         Value::Object(fields) => {
-            // A pair of a name and a value, as lists of variables and headers have them.
             let named = ["name", "key"].iter().find_map(|field| fields.get(*field)?.as_str().map(str::to_owned));
-            for (key, value) in fields {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                match (value, &named) {
-                    (Value::String(text), Some(name)) if key == "value" => see(&path, name, text),
-                    (Value::String(text), _) => see(&path, key, text),
-                    (value, _) => visit(value, &path, see),
+            for (mut key, mut value) in std::mem::take(fields) {
+                let at = place.field(&key, named.as_deref());
+                see(&at, ObjectPart::Key(&mut key, place.is_secret));
+                visit(&mut value, &at, see);
+                while fields.contains_key(&key) {
+                    key.push('*');
                 }
+                fields.insert(key, value);
             }
         }
         Value::Array(items) => {
-            let path = format!("{path}[]");
+            let mut follows_option = false;
             for item in items {
-                visit(item, &path, see);
+                let is_option = item.as_str().is_some_and(is_secret_option);
+                visit(item, &place.item(follows_option), see);
+                follows_option = is_option;
             }
         }
-        Value::String(text) => see(path, path.trim_end_matches("[]").rsplit('.').next().unwrap_or_default(), text),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(_) | Value::Number(_) | Value::Bool(_) => see(place, ObjectPart::Scalar(value)),
+        Value::Null => {}
     }
+}
+
+/// Calls `see` for each text.
+fn visit_texts(value: &mut Value, see: &mut impl FnMut(&ValuePlace, &mut String)) {
+    visit(value, &ValuePlace::default(), &mut |place, part| {
+        if let ObjectPart::Scalar(Value::String(text)) = part {
+            see(place, text);
+        }
+    });
 }
 
 /// Whether the name of a field says that its value is secret.
 fn is_secret_field(path: &str, key: &str) -> bool {
-    is_secret_name(key) && !NAMES_OF_SECRETS.contains(&path)
+    is_secret_name(key) && !OPEN_FIELDS.contains(&path)
+}
+
+/// Whether a text is an option whose value is secret and is the next argument.
+fn is_secret_option(text: &str) -> bool {
+    text.starts_with('-') && !text.contains(['=', ' ']) && is_secret_name(text)
 }
 
 /// Whether a path is in a map of people's own keys and values.

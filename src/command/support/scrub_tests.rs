@@ -180,7 +180,13 @@ fn it_is_decided_for_each_text_of_the_kinds_whether_it_leaves_the_cluster() {
     assert!(open.is_empty(), "add them to TEXTS, or to KEPT if nobody writes a secret there: {open:#?}");
     let stale: Vec<_> = decided.iter().filter(|path| !found.contains(**path)).collect();
     assert!(stale.is_empty(), "no kind has {stale:?}");
-    let by_name = |path: &&&str| is_secret_field(path, path.rsplit('.').next().unwrap());
+    let by_name = |path: &&&str| {
+        let fields = path.split('.').scan(ValuePlace::default(), |place, name| {
+            *place = place.field(name, None);
+            Some(place.is_secret)
+        });
+        fields.last().unwrap()
+    };
     let hidden: Vec<_> = KEPT.iter().filter(by_name).collect();
     assert!(hidden.is_empty(), "removed because of their names: {hidden:?}");
 }
@@ -206,6 +212,39 @@ fn of_the_free_config_keys_numbers_and_plain_words_stay() {
     let expected = json!({ "tools": { "profile": "minimal", "deny": ["group:fs", REMOVED], "apiKey": REMOVED, "limit": 3 },
         "env": [{ "name": REMOVED, "value": REMOVED }, { "name": REMOVED, "value": "fast" }], "on": true });
     assert_eq!(scrubbed["spec"]["config"], expected);
+}
+
+#[test]
+fn no_value_below_a_secret_name_stays() {
+    let config = json!({ "password": 12_345_678, "limit": 12, "auth": { "password": { "value": "correct-horse-battery" } },
+        "credentials": { "main": "hush", "list": ["hush", 42, true], "none": null }, "mode": "fast" });
+    let object = object(&json!({ "config": config, "token": { "secretName": "one-token" } }));
+    let seen = scrubbed(&object, &TextMask::default());
+    let expected = json!({ "password": REMOVED, "limit": 12, "auth": { "password": { "value": REMOVED } },
+        "credentials": { "main": REMOVED, "list": [REMOVED, REMOVED, REMOVED], "none": null }, "mode": "fast" });
+    assert_eq!(seen["spec"]["config"], expected);
+    assert_eq!(seen["spec"]["token"]["secretName"], "one-token");
+    assert_eq!(plain(&known_values(&object)), ["correct-horse-battery", "12345678"]);
+}
+
+#[test]
+fn keys_of_the_free_maps_are_masked() {
+    let config = json!({ "tokens": { "ghp_0123456789abcdef": "alice", "hush1": "bob", "main": "hush" },
+        "people": { "sk-live-0123456789": 1 }, "apiKeys": { "a1": 1, "b2": 2 } });
+    let object = object(&json!({ "config": config }));
+    let seen = scrubbed(&object, &TextMask::default());
+    let expected = json!({ "tokens": { "[removed]": REMOVED, "[removed]*": REMOVED, "main": REMOVED },
+        "people": { "[removed]": 1 }, "apiKeys": { "[removed]": REMOVED, "[removed]*": REMOVED } });
+    assert_eq!(seen["spec"]["config"], expected);
+    assert_eq!(plain(&known_values(&object)), ["sk-live-0123456789", "ghp_0123456789abcdef"]);
+}
+
+#[test]
+fn the_item_after_an_option_with_a_secret_name_is_removed() {
+    let object =
+        json!({ "containers": [{ "args": ["run", "--cookie-secret", "hush", "--x-token=hush", "--port", "1"] }] });
+    let expected = json!(["run", "--cookie-secret", REMOVED, "--x-token=[removed]", "--port", "1"]);
+    assert_eq!(scrubbed(&object, &TextMask::default())["containers"][0]["args"], expected);
 }
 
 #[test]

@@ -15,7 +15,7 @@ const REDACTED: &str = "[credential]";
 /// The shortest credential, and the shortest beginning of one, that is removed. A shorter text occurs by itself.
 const SHORTEST: usize = 4;
 
-/// The credentials that no text may have.
+/// The credentials that no text may have, the longest first: a credential may be a part of another one.
 #[derive(Clone, Default)]
 pub(crate) struct Redactor(Vec<SecretString>);
 
@@ -43,14 +43,22 @@ impl Redactor {
         let json = serde_json::to_string(plain).unwrap_or_default();
         let escaped = json.trim_start_matches('"').trim_end_matches('"');
         if escaped != plain {
-            self.0.push(escaped.into());
+            self.insert(escaped.into());
         }
-        self.0.push(secret.clone());
+        self.insert(secret.clone());
+    }
+
+    fn insert(&mut self, secret: SecretString) {
+        let length = secret.expose_secret().len();
+        let at = self.0.partition_point(|known| known.expose_secret().len() >= length);
+        self.0.insert(at, secret);
     }
 
     /// The text without the credentials.
     pub(crate) fn text(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| without(&text, secret.expose_secret()))
+        let mut text = text.to_owned();
+        self.0.iter().for_each(|secret| remove(&mut text, secret.expose_secret()));
+        text
     }
 
     fn apply(&self, text: &mut String) {
@@ -86,15 +94,19 @@ impl Redactor {
     }
 }
 
-/// The text without a credential, and without the beginning of the credential at the end of a cut text.
-fn without(text: &str, secret: &str) -> String {
-    let mut text = text.replace(secret, REDACTED);
-    let starts = secret.char_indices().map(|(at, _)| at).filter(|at| *at >= SHORTEST);
+/// Removes a credential, and the beginning of the credential at the end of a cut text. Most texts have none of many credentials, so that the
+/// last byte is compared first, and nothing is copied.
+fn remove(text: &mut String, secret: &str) {
+    if text.contains(secret) {
+        *text = text.replace(secret, REDACTED);
+    }
+    let last = text.as_bytes().last().copied();
+    let ends_alike = |at: &usize| *at >= SHORTEST && secret.as_bytes().get(at - 1).copied() == last;
+    let starts = secret.char_indices().map(|(at, _)| at).filter(ends_alike);
     if let Some(at) = starts.rev().find(|at| text.ends_with(&secret[..*at])) {
         text.truncate(text.len() - at);
         text.push_str(REDACTED);
     }
-    text
 }
 
 #[cfg(test)]
@@ -119,6 +131,12 @@ mod tests {
         assert_eq!(redacted("s3cret", "the token s3cre"), "the token [credential]");
         assert_eq!(redacted("s3cret", "these words"), "these words", "one letter in common");
         assert_eq!(redacted("äöüß", "xäöü"), "x[credential]");
+    }
+
+    #[test]
+    fn of_two_credentials_the_longer_one_is_removed_first() {
+        let redactor = Redactor::new(&["s3cret", "s3cret-and-more"].map(SecretString::from));
+        assert_eq!(redactor.text("s3cret-and-more s3cret"), "[credential] [credential]");
     }
 
     #[test]
