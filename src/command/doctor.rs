@@ -80,7 +80,11 @@ pub(super) async fn run(
     }
     streams.print(&examined::text(&examined))?;
     if wrong + missing == 0 {
-        return streams.print("\nNothing is wrong.\n");
+        let waiting = examined.iter().flat_map(|one| &one.checks).filter(|check| check.result == CheckResult::Pending);
+        return streams.print(match waiting.count() {
+            0 => "\nNothing is wrong.\n",
+            _ => "\nNothing is wrong so far. What waits is not known yet: run the command again.\n",
+        });
     }
     if wrong > 0 {
         streams.print("\ndocs/troubleshooting.md has more about each reason.\n")?;

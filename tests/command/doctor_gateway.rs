@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use muster::hash::sha256_hex;
-use muster_simulator::{Profile, Simulator};
+use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::{Value, json};
 
 use crate::rig::{AGENTS, BOARDS, GATEWAYS, Rig, SECRETS, agent, board, gateway};
@@ -31,7 +31,9 @@ async fn fleet() -> (Rig, Simulator) {
         json!({ "metadata": { "name": "gateway" }, "data": { "token": STANDARD.encode(TOKEN) } }),
     )
     .await;
-    rig.send("POST", GATEWAYS, gateway("gw")).await;
+    let mut gw = gateway("gw");
+    gw["spec"]["url"] = json!("wss://gateway:18789");
+    rig.send("POST", GATEWAYS, gw).await;
     rig.send("POST", BOARDS, board("ops")).await;
     let mut one = agent("one");
     one["spec"]["model"] = json!("anthropic/claude");
@@ -59,7 +61,7 @@ async fn fleet() -> (Rig, Simulator) {
 
 /// The part of the output about the gateway's side.
 fn seen(out: &str) -> &str {
-    &out[out.find(" at ws://").unwrap_or_else(|| panic!("{out}"))..]
+    &out[out.find(" at wss://").unwrap_or_else(|| panic!("{out}"))..]
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,12 +70,12 @@ async fn a_healthy_agent_is_as_its_status_says_and_nothing_is_written() {
     let before = (simulator.config(), simulator.sessions().len(), simulator.workspace("/w/mc-1"));
     let out = rig.ok("doctor agent one --connect").await;
     for part in [
-        "AgentGateway fleet/gw at ws://gateway:18789/\n",
-        "  ok     Reachable      connected to ws://gateway:18789/\n",
+        "AgentGateway fleet/gw at wss://gateway:18789/\n",
+        "  ok     Reachable      connected to wss://gateway:18789/\n",
         "  ok     Authenticated  the gateway granted operator.",
         "  ok     Compatible     OpenClaw 2026.9.6, protocol 4\n",
         "  ok     Settled        the gateway has applied its own last config\n",
-        "Agent fleet/one at ws://gateway:18789/\n",
+        "Agent fleet/one at wss://gateway:18789/\n",
         "  ok     roster     the gateway serves mc-1\n",
         "  ok     entry      workspace /w/mc-1, model anthropic/claude, a heartbeat every 5m\n",
         "  ok     files      2 are there, and the hashes of 2 are as Muster wrote them\n",
@@ -87,7 +89,7 @@ async fn a_healthy_agent_is_as_its_status_says_and_nothing_is_written() {
     assert!(!out.contains("secret-of-one") && !out.contains(TOKEN), "{out}");
     assert_eq!(simulator.writes(), 0);
     assert_eq!((simulator.config(), simulator.sessions().len(), simulator.workspace("/w/mc-1")), before);
-    assert!(!rig.ok("doctor agent one").await.contains(" at ws://"), "no connection without the option");
+    assert!(!rig.ok("doctor agent one").await.contains(" at wss://"), "no connection without the option");
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,7 +129,7 @@ async fn a_wrong_credential_is_reported_as_the_condition_would_be() {
     for part in [
         "WRONG  Authenticated  False (BadCredentials): the gateway refused the connection: ",
         "to do: Correct the Secret that `spec.auth` names.\n",
-        "ok     Reachable      ws://gateway:18789/ answers\n",
+        "ok     Reachable      wss://gateway:18789/ answers\n",
     ] {
         assert!(seen.contains(part), "{part:?} is missing:\n{seen}");
     }
@@ -145,8 +147,49 @@ async fn a_gateway_that_is_away_is_reported_with_the_way_through_a_port_forward(
     assert!(start.elapsed() < std::time::Duration::from_secs(30), "it waits for people, and not for the network");
     assert_eq!(ran.status, 1);
     let seen = seen(&ran.out);
-    assert!(seen.contains("WRONG  Reachable      False (Unreachable): no connection to ws://gateway:18789/"), "{seen}");
+    assert!(
+        seen.contains("WRONG  Reachable      False (Unreachable): no connection to wss://gateway:18789/"),
+        "{seen}"
+    );
     assert!(seen.contains("kubectl port-forward"), "{seen}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_does_not_answer_in_time_is_wrong() {
+    let (rig, _) = fleet().await;
+    rig.gateways.fall_silent();
+    let ran = rig.run("doctor agent one --connect --timeout 1").await;
+    assert_eq!(ran.status, 1, "{}", ran.out);
+    let seen = seen(&ran.out);
+    assert!(seen.contains("the gateway did not answer within 1 s\n"), "{seen}");
+    assert!(seen.contains("  wait   agent  not looked at: the gateway was not read\n"), "{seen}");
+    assert!(!ran.out.contains("Nothing is wrong"), "{}", ran.out);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_whose_roster_cannot_be_read_is_wrong() {
+    let (rig, simulator) = fleet().await;
+    let broken = Fault::on("config.get").error("INVALID_REQUEST", "the config is broken", false);
+    simulator.inject(broken.lasting(std::time::Duration::from_hours(1)));
+    let ran = rig.run("doctor agent one --connect").await;
+    assert_eq!(ran.status, 1, "{}", ran.out);
+    let seen = seen(&ran.out);
+    assert!(seen.contains("WRONG  ") && seen.contains("the config is broken"), "{seen}");
+    assert!(seen.contains("  wait   agent  not looked at: the gateway was not read\n"), "{seen}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_goes_in_clear_only_to_a_gateway_of_the_command_line() {
+    let (rig, simulator) = fleet().await;
+    let clear = json!({ "spec": { "url": "ws://gateway:18789" } });
+    rig.send("PATCH", &format!("{GATEWAYS}/gw"), clear).await;
+    let ran = rig.run("doctor gateway gw --connect").await;
+    assert_eq!((ran.status, simulator.connections()), (1, 0), "{}", ran.out);
+    let expected =
+        "WRONG  connection  spec.url ws://gateway:18789/ would take the credential over the network in clear\n";
+    assert!(ran.out.contains(expected) && ran.out.contains("Run kubectl port-forward"), "{}", ran.out);
+    let out = rig.ok("doctor gateway gw --gateway ws://gateway:18789").await;
+    assert!(out.contains("ok     Authenticated"), "{out}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -227,7 +270,7 @@ async fn programs_get_the_checks_as_data() {
     let data: Value = serde_json::from_str(&out).unwrap();
     let objects = data["objects"].as_array().unwrap();
     let names: Vec<_> = objects.iter().map(|one| (one["kind"].as_str().unwrap(), one["gateway"].as_str())).collect();
-    let url = Some("ws://gateway:18789/");
+    let url = Some("wss://gateway:18789/");
     let expected = [("AgentGateway", None), ("Board", None), ("Agent", None), ("AgentGateway", url), ("Agent", url)];
     assert_eq!(names, expected);
     let ready = json!({ "check": "Ready", "state": "ok", "found": "True (Reconciled)", "means": "", "todo": "" });

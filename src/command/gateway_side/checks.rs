@@ -74,6 +74,25 @@ fn of_condition(object: &Value, update: &ConditionUpdate) -> Check {
     check
 }
 
+/// What is wrong if the command did not see the roster and the config of the gateway, and no other check says so.
+pub(super) fn unread(view: &GatewayView, limit: Duration, others: &[Check]) -> Option<Check> {
+    let is_said = others.iter().any(|check| check.result == CheckResult::Wrong);
+    if view.inventory.is_some() || is_said {
+        return None;
+    }
+    let (found, next_step) = match (&view.connection, view.read_failure.as_deref()) {
+        (ConnectionState::Up(_), Some(failure)) => (
+            format!("the config and the roster cannot be read: {} ({})", failure.message, failure.code),
+            "Read the answer and the gateway's log.",
+        ),
+        _ => (
+            format!("the gateway did not answer within {} s", limit.as_secs()),
+            "Check that the address is that of the gateway, and that nothing between holds the connection. See --timeout.",
+        ),
+    };
+    Some(Check::new("answer", CheckResult::Wrong, found, next_step))
+}
+
 /// Whether Muster saw another version.
 fn version(view: &GatewayView, seen: Option<&str>) -> Option<Check> {
     let ConnectionState::Up(hello) = &view.connection else { return None };

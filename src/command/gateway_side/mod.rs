@@ -9,7 +9,7 @@ mod target;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checks::{of_agent, of_gateway};
+use checks::{of_agent, of_gateway, unread};
 pub(super) use options::GatewaySideOptions;
 use serde_json::Value;
 use target::AgentTarget;
@@ -61,26 +61,29 @@ pub(super) async fn examine(
                 continue;
             }
         };
-        let (client, view) = connect(settings, options.connection.limit(), cluster, streams).await;
-        found.push(Examined::new(
-            one.object.clone(),
-            place.clone(),
-            of_gateway(&one.object, gateway.clone(), &url, &view),
-        ));
-        let Some(inventory) = &view.inventory else { continue };
+        let limit = options.connection.limit();
+        let (client, view) = connect(settings, limit, cluster, streams).await;
+        let mut checks = of_gateway(&one.object, gateway.clone(), &url, &view);
+        checks.extend(unread(&view, limit, &checks));
+        found.push(Examined::new(one.object.clone(), place.clone(), checks));
         for agent in agents_on(&one.object, examined) {
-            let target = target(agent, gateway.clone(), examined);
-            let checks = match target {
-                Ok(target) => {
-                    let answers = agent_reads::read(&client, &target, inventory).await;
-                    of_agent(&target, inventory, answers.as_ref())
-                }
+            let checks = match target(agent, gateway.clone(), examined) {
+                Ok(target) => agent_checks(&target, &client, &view).await,
                 Err(error) => vec![Check::new("agent", CheckResult::Pending, error, "")],
             };
             found.push(Examined::new(agent.clone(), place.clone(), checks));
         }
     }
     Ok(found)
+}
+
+/// The checks of an Agent. On a gateway that was not read, the only check waits.
+async fn agent_checks(target: &AgentTarget, client: &GatewayClient, view: &GatewayView) -> Vec<Check> {
+    let Some(inventory) = &view.inventory else {
+        return vec![Check::new("agent", CheckResult::Pending, "not looked at: the gateway was not read", "")];
+    };
+    let answers = agent_reads::read(client, target, inventory).await;
+    of_agent(target, inventory, answers.as_ref())
 }
 
 /// Whether an object is an AgentGateway that was read.

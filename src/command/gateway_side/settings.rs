@@ -13,7 +13,7 @@ use crate::command::requests::ObjectPath;
 use crate::command::session::{Cluster, CommandError};
 use crate::command::tree::kind;
 use crate::core::gateway::credential;
-use crate::gateway_connection::{gateway_url, settings};
+use crate::gateway_connection::{gateway_url, is_in_clear, settings};
 use crate::openclaw::{Auth, ConnectionSettings, Fingerprint, Trust};
 
 /// The name of the check of these settings.
@@ -25,7 +25,16 @@ pub(super) fn url(options: &GatewaySideOptions, gateway: &AgentGateway) -> Resul
         Some(text) => ("--gateway", text),
         None => ("spec.url", &gateway.spec.url),
     };
-    gateway_url(field, text).map_err(|error| Check::new(NAME, CheckResult::Wrong, error, &format!("Correct {field}.")))
+    let wrong = |error: String, next_step: &str| Check::new(NAME, CheckResult::Wrong, error, next_step);
+    let url = gateway_url(field, text).map_err(|error| wrong(error, &format!("Correct {field}.")))?;
+    if options.gateway.is_none() && is_in_clear(&url) {
+        let found = format!("{field} {url} would take the credential over the network in clear");
+        let next_step = format!(
+            "Run kubectl port-forward to the gateway, and give --gateway ws://127.0.0.1:PORT. If nobody else can listen, give --gateway {url}."
+        );
+        return Err(wrong(found, &next_step));
+    }
+    Ok(url)
 }
 
 /// The settings of the connection, with a device key of its own: the gateway may close other connections of the operator's device.
