@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::comparison::{Comparison, conclude_comparison};
-use super::diff_fields::differences;
+use super::diff_fields::{GatewaySpec, differences};
 use super::manifests::FileManifest;
 use super::offline_manifests::{self, DEFAULT_NAMESPACE, ManifestSource, OfflineManifests, key_of};
 use super::session::{CommandError, Streams};
-use super::table::plain;
+use super::table::plain_line;
 use crate::core::gateway_ref::{address, board_of, gateway_of_agent};
 use crate::import::{Import, ImportOptions, import};
 use crate::openclaw::Dial;
@@ -105,10 +105,15 @@ fn compared(id: &str, manifest: &FileManifest, imported: &Import) -> Vec<String>
     let Some(agent) = agent else {
         return vec![format!("{label}: the gateway has agent {id:?}, and import writes no manifest for it")];
     };
-    let differences = differences(&manifest.object["spec"], &agent["spec"], row.entry.as_ref());
+    let on_gateway = GatewaySpec {
+        spec: &agent["spec"],
+        entry: row.entry.as_ref(),
+        left_out: imported.left_out.get(id).into_iter().flatten().copied().collect(),
+    };
+    let differences = differences(&manifest.object["spec"], &on_gateway);
     if differences.is_empty() {
         return Vec::new();
     }
     let head = format!("agent {id}: {label}");
-    std::iter::once(head).chain(differences.iter().map(|line| format!("  {}", plain(line)))).collect()
+    std::iter::once(head).chain(differences.iter().map(|line| format!("  {}", plain_line(line)))).collect()
 }

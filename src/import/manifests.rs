@@ -1,6 +1,6 @@
 //! Manifests that adopt the agents of a gateway. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -39,6 +39,8 @@ pub(super) struct ImportedAgents {
     pub(super) config_maps: Vec<Value>,
     /// Sentences about agents and settings without a manifest.
     pub(super) notes: Vec<String>,
+    /// By agent, the fields of its spec for which the gateway has a value that no spec can express.
+    pub(super) left_out: BTreeMap<String, BTreeSet<&'static str>>,
 }
 
 /// Builds an Agent manifest for each agent of a gateway.
@@ -75,8 +77,8 @@ pub(super) fn agents(inventory: &Inventory, names: &Names) -> ImportedAgents {
                     ));
                 }
                 let name = object_name(id, &mut taken);
-                let spec =
-                    SpecBuilder { inventory, row, entry, spec: Map::new(), notes: &mut imported.notes }.build(names);
+                let (notes, left_out) = (&mut imported.notes, imported.left_out.entry(id.clone()).or_default());
+                let spec = SpecBuilder { inventory, row, entry, spec: Map::new(), notes, left_out }.build(names);
                 imported.manifests.push(manifest("Agent", &name, names, &Value::Object(spec)));
             }
             Some(_) => imported.notes.push(format!("{id}: left out, because spec.agentId cannot be {id:?}")),
@@ -161,6 +163,7 @@ struct SpecBuilder<'a> {
     entry: &'a Map<String, Value>,
     spec: Map<String, Value>,
     notes: &'a mut Vec<String>,
+    left_out: &'a mut BTreeSet<&'static str>,
 }
 
 impl SpecBuilder<'_> {
@@ -201,7 +204,7 @@ impl SpecBuilder<'_> {
 
     /// Copies a text of the entry to a field of the spec, if the field accepts the text and the desired entry stays equal. A
     /// text with format characters is left out, because YAML does not escape them.
-    fn text(&mut self, field: &str, path: &str, max_chars: usize, set: impl Fn(&mut AgentEntry, String)) {
+    fn text(&mut self, field: &'static str, path: &str, max_chars: usize, set: impl Fn(&mut AgentEntry, String)) {
         let Some(value) = self.at(path) else { return };
         let fits = |text: &String| {
             let is_plain = field == "heartbeat.prompt" || one_line(text).as_deref() == Some(text);
@@ -210,7 +213,7 @@ impl SpecBuilder<'_> {
         let text = value.as_str().and_then(literal).filter(fits);
         match text.filter(|text| self.changes_nothing(|entry| set(entry, text.clone()))) {
             Some(text) => self.put(field, json!(text)),
-            None => self.leave_out(path),
+            None => self.leave_out(field, path),
         }
     }
 
@@ -226,7 +229,7 @@ impl SpecBuilder<'_> {
                 Some(time) if (60..=86_400).contains(&time.as_secs()) && config_duration(time) == text => {
                     self.put("heartbeat.interval", json!(text));
                 }
-                Some(_) | None => self.leave_out("heartbeat.every"),
+                Some(_) | None => self.leave_out("heartbeat.interval", "heartbeat.every"),
             }
         }
         self.text("heartbeat.target", "heartbeat.target", 128, |entry, text| entry.heartbeat.target = Some(text));
@@ -235,7 +238,7 @@ impl SpecBuilder<'_> {
         if let Some(hours) = self.at("heartbeat.activeHours") {
             match self.active_hours(&hours.clone()) {
                 Some(hours) => self.put("heartbeat.activeHours", hours),
-                None => self.leave_out("heartbeat.activeHours"),
+                None => self.leave_out("heartbeat.activeHours", "heartbeat.activeHours"),
             }
         }
     }
@@ -274,8 +277,9 @@ impl SpecBuilder<'_> {
         }
     }
 
-    fn leave_out(&mut self, path: &str) {
+    fn leave_out(&mut self, field: &'static str, path: &str) {
         let id = &self.row.id;
+        self.left_out.insert(field);
         self.notes.push(format!("{id}: {path} is not in its manifest, and stays as it is on the gateway"));
     }
 }

@@ -8,6 +8,7 @@ mod schema;
 mod secret_texts;
 mod workspace;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +98,8 @@ pub struct Import {
     pub notes: Vec<String>,
     /// The manifests of the Agents.
     pub agents: Vec<Value>,
+    /// By agent, the fields of its spec for which the gateway has a value that no spec can express.
+    pub left_out: BTreeMap<String, BTreeSet<&'static str>>,
     /// The roster and the config of the gateway.
     pub inventory: Arc<Inventory>,
     /// The URL of the gateway.
@@ -133,8 +136,8 @@ pub async fn import(options: &ImportOptions, dial: Arc<dyn Dial>) -> Result<Impo
     }
     imported.notes.push(format!("{} agents of {}", imported.manifests.len(), request.url));
     let manifests = text(&request, &imported)?;
-    let (notes, agents) = (imported.notes, imported.manifests);
-    Ok(Import { manifests, notes, agents, inventory: gateway.inventory, url: request.url })
+    let ImportedAgents { manifests: agents, notes, left_out, .. } = imported;
+    Ok(Import { manifests, notes, agents, left_out, inventory: gateway.inventory, url: request.url })
 }
 
 /// Adds the texts of the agents' files.
@@ -157,6 +160,13 @@ async fn add_files(
         let made = templates(&id, files, rules);
         imported.config_maps.extend(file_templates::add(manifest, &made, names));
         imported.notes.extend(made.notes);
+    }
+    if !imported.config_maps.is_empty() {
+        let names = imported.config_maps.iter().filter_map(|one| one["metadata"]["name"].as_str());
+        imported.notes.push(format!(
+            "kubectl apply changes ConfigMaps of these names that the namespace has already; look before you apply: {}",
+            names.collect::<Vec<_>>().join(", ")
+        ));
     }
     let accepted: Vec<_> = workspace::accepted(inventory).collect();
     let refused: Vec<_> =
@@ -186,7 +196,13 @@ fn text(request: &ImportRequest, imported: &ImportedAgents) -> Result<String, Fa
 /// The comments at the top of the YAML stream.
 fn comments(ImportRequest { options, url, names, .. }: &ImportRequest, count: usize) -> String {
     let (name, key) = (&names.gateway, key(options));
-    let mut lines = vec![format!("# {count} agents of {url}. Applying this adopts them and changes nothing there.")];
+    let mut lines = vec![if options.files {
+        format!(
+            "# {count} agents of {url}. Applying this adopts them. A file that changed since this import is written back: run muster plan first."
+        )
+    } else {
+        format!("# {count} agents of {url}. Applying this adopts them and changes nothing there.")
+    }];
     if !options.only_agents {
         lines.push("# The credential is not in here. Create its Secret first, in the same namespace:".to_owned());
         lines.push(format!("#   kubectl create secret generic {name}-auth --from-file={key}=FILE"));
@@ -262,6 +278,10 @@ mod tests {
                 &["--gateway", "wss://gateway", "--fingerprint", "ab:cd"],
                 "'--fingerprint <SHA256>': give the SHA-256 of the certificate: 64 hexadecimal digits",
             ),
+            (
+                &["--gateway", "ws://gateway", "--timeout", "18446744073709551615"],
+                "'--timeout <SECONDS>': 18446744073709551615 is not in 1..=86400",
+            ),
             (&["--gateway", "wss://gateway", "--token-file", "/nowhere"], "--token-file /nowhere: No such file"),
             (&["--gateway", "wss://gateway", "--password-file", empty], "it is empty"),
             (&["--gateway", "wss://gateway", "--ca-file", empty], "--ca-file"),
@@ -307,6 +327,20 @@ mod tests {
         let ca = json!({ "name": "gateway-gateway-ca", "key": "ca.crt" });
         assert_eq!(gateway["spec"]["tls"], json!({ "fingerprint": pin, "caSecretRef": ca }));
         assert_eq!(schema::validation_errors(&gateway), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_comment_says_that_files_may_be_written_back() {
+        let comment = |line: &str| {
+            let line = <Line as clap::Parser>::parse_from(line.split(' '));
+            comments(&ImportRequest::read(&line.options).unwrap(), 2)
+        };
+        assert!(comment("import --gateway ws://gateway").contains("changes nothing there"));
+        let with_files = comment("import --gateway ws://gateway --files");
+        assert!(
+            !with_files.contains("changes nothing") && with_files.contains("run muster plan first"),
+            "{with_files}"
+        );
     }
 
     #[test]

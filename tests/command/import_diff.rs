@@ -69,6 +69,17 @@ async fn each_difference_has_its_place_and_both_values() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_value_of_the_gateway_that_no_spec_can_express_is_a_difference() {
+    let rig = GatewayRig::new();
+    rig.gateway.edit_config(|config| config["agents"]["entries"]["nova"]["heartbeat"]["every"] = "1m30s".into());
+    rig.write("fleet.yaml", &imported(&rig).await);
+    let outcome = diff(&rig, "-f DIR/fleet.yaml").await;
+    assert_eq!(outcome.result, Ok(Comparison::Different), "{outcome:?}");
+    let expected = "  heartbeat.interval: the manifest has none, the gateway has a value that no spec can express\n";
+    assert!(outcome.out.contains(expected), "{}", outcome.out);
+}
+
+#[tokio::test(start_paused = true)]
 async fn agents_of_other_gateways_and_agents_without_an_id_are_not_compared() {
     let rig = GatewayRig::new();
     let manifests = imported(&rig).await;
