@@ -33,7 +33,6 @@ use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
     category = "muster",
     doc = "An AI agent on an OpenClaw gateway: Muster registers it, writes its workspace files, issues its token, wakes it and removes it again.",
     validation = Rule::new("oldSelf.hasValue() || self.metadata.name.size() <= 236").message("the name may have at most 236 characters, so that those of its Secret and of its events fit").optional_old_self(true),
-    validation = Rule::new("oldSelf.hasValue() || self.spec.managementPolicy != 'Observe' || (has(self.spec.agentId) && self.spec.role == 'Worker')").message("managementPolicy Observe needs agentId, the gateway's id of the agent that is to be observed, and the role Worker").optional_old_self(true),
     selectable = ".spec.boardRef.name",
     selectable = ".spec.gatewayRef.name",
     selectable = ".spec.role",
@@ -123,8 +122,8 @@ pub struct AgentSpec {
     pub adoption_policy: AdoptionPolicy,
     /// Whether Muster manages the agent. `Manage`: Muster sets it up, maintains it and removes it. `Observe`: somebody else keeps
     /// the agent. Muster shows it in the status and on the fleet page, writes nothing to the gateway and makes no token Secret;
-    /// the deletion of this object leaves the agent as it is. A new Agent with `Observe` needs `agentId` and the role Worker.
-    /// Fields about settings, files, tokens and wakes have no effect meanwhile. A change to `Manage` adopts the agent and needs
+    /// the deletion of this object leaves the agent as it is. An Agent that Muster never managed needs `agentId` and the role
+    /// Worker for `Observe`. A backup of an Agent that Muster managed has the id in the annotation `muster.dev/agent-id`. Fields about settings, files, tokens and wakes have no effect meanwhile. A change to `Manage` adopts the agent and needs
     /// `adoptionPolicy: IfExists`, unless Muster managed it before. Default: Manage.
     #[serde(default)]
     pub management_policy: ManagementPolicy,

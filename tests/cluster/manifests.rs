@@ -48,7 +48,6 @@ pub(crate) async fn a_refused_manifest_names_the_field_and_the_cause(stack: &mut
             &["the name may have at most 236 characters"],
         ),
         (worker(json!({ "adoptionPolicy": "IfExists" })), &["adoptionPolicy IfExists needs agentId"]),
-        (worker(json!({ "managementPolicy": "Observe" })), &["managementPolicy Observe needs agentId"]),
         (worker(json!({ "managementPolicy": "Look" })), &["spec.managementPolicy", "\"Manage\", \"Observe\""]),
         (worker(json!({ "displayName": "x".repeat(129) })), &["spec.displayName", "Too long", "128"]),
         (worker(json!({ "heartbeat": { "interval": "soon" } })), &["spec.heartbeat.interval", "should match"]),

@@ -203,6 +203,34 @@ async fn the_same_agents_are_taken_up_from_the_objects_of_each_tool() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn agents_that_muster_only_observes_by_now_come_back_from_the_objects_of_each_tool() {
+    let set_policy = |rig: &Rig, policy: &str| {
+        let patch = json!({ "spec": { "managementPolicy": policy } });
+        NAMES.iter().for_each(|name| rig.cluster.patch::<Agent>(&ObjectKey::new(NS, *name), &patch));
+    };
+    for tool in TOOLS {
+        let (mut old, gateway) = fleet().await;
+        set_policy(&old, "Observe");
+        for name in NAMES {
+            old.until_reason(name, "Observed").await;
+        }
+        let (ids, writes) = (NAMES.map(|name| old.agent_id(name)), gateway.writes());
+        let backup = Backup::of(&old, tool);
+        lost(old);
+        let mut rig = backup.restore(&gateway);
+        for name in NAMES {
+            rig.until_reason(name, "Observed").await;
+        }
+        assert_eq!((NAMES.map(|name| rig.agent_id(name)), gateway.writes()), (ids.clone(), writes), "{tool:?}");
+        set_policy(&rig, "Manage");
+        for name in NAMES {
+            rig.until_reason(name, "Reconciled").await;
+        }
+        assert_eq!((NAMES.map(|name| rig.agent_id(name)), gateway.count("agents.delete")), (ids, 0), "{tool:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_operator_that_is_installed_again_finds_its_agents_and_writes_nothing() {
     let (mut rig, gateway) = fleet().await;
     rig.run_for(std::time::Duration::from_secs(30)).await;

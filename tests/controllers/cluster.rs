@@ -214,16 +214,6 @@ impl Cluster {
         self.succeed(Method::PUT, &path_of_object, Some(&manifest));
     }
 
-    /// The message by which the API refuses a new object.
-    pub(crate) fn refusal<K: Kind>(&self, manifest: Value) -> String {
-        let manifest = typed::<K>(manifest);
-        let namespace = manifest["metadata"]["namespace"].as_str().unwrap();
-        self.namespace(namespace);
-        let (code, answer) = self.request(Method::POST, &path::<K>(Some(namespace)), Some(&manifest));
-        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
-        answer["message"].as_str().unwrap().to_owned()
-    }
-
     /// Changes an object by a JSON merge patch.
     pub(crate) fn patch<K: Kind>(&self, key: &ObjectKey, patch: &Value) {
         self.succeed(Method::PATCH, &path_of::<K>(key), Some(patch));

@@ -7,8 +7,8 @@ use muster::api::agent::{Agent, Phase};
 use muster::api::conditions::find;
 use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
-use muster::api::{AgentGateway, Board, ConditionType};
-use muster_simulator::Simulator;
+use muster::api::{AgentGateway, Board, ConditionType, keys};
+use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig, gateway_manifest, ready as is_ready};
@@ -372,18 +372,71 @@ async fn a_suspension_does_not_pause_an_observed_agent_and_a_suspended_gateway_k
 async fn a_new_observer_needs_the_id_of_a_worker() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
-    for spec in [
-        worker_spec("Observe"),
-        json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "role": "Lead", "managementPolicy": "Observe" }),
-    ] {
-        let metadata = json!({ "name": "one", "namespace": NS });
-        let message = rig.cluster.refusal::<Agent>(json!({ "metadata": metadata, "spec": spec }));
-        assert!(message.contains("managementPolicy Observe needs agentId"), "{message}");
+    let lead =
+        json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "role": "Lead", "managementPolicy": "Observe" });
+    for (name, spec) in [("one", worker_spec("Observe")), ("lead", lead)] {
+        rig.agent(name, spec);
+        let message = rig.until_reason(name, "InvalidSpec").await;
+        assert!(message.contains("spec.agentId") && message.contains("Worker"), "{message}");
     }
-    // An object from another way than the API, or that changed before it was set up.
-    rig.unchecked::<Agent>(json!({ "metadata": { "name": "one" }, "spec": worker_spec("Observe") }));
-    rig.start();
-    let message = rig.until_reason("one", "InvalidSpec").await;
-    assert!(message.contains("spec.agentId"), "{message}");
     assert_eq!((gateway.writes(), rig.cluster.get::<Secret>(&ObjectKey::new(NS, "one-token"))), (0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_annotation_shows_another_namespace_no_agent_of_somebody_else() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    admit_guests(&rig, &json!({ "chosenIds": true }));
+    let annotations = json!({ (keys::AGENT_ID): rig.agent_id("one") });
+    let metadata = json!({ "name": "nova", "namespace": OTHER, "annotations": annotations });
+    rig.apply::<Agent>(json!({ "metadata": metadata, "spec": worker_spec("Observe") }));
+    rig.until("NotPermitted", |rig| reason(rig, OTHER, "nova") == "NotPermitted").await;
+    admit_guests(&rig, &json!({ "chosenIds": true, "adoption": true }));
+    rig.until("AgentIdTaken", |rig| reason(rig, OTHER, "nova") == "AgentIdTaken").await;
+    assert_eq!(agent(&rig, OTHER, "nova").status.unwrap().workspace_path, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_workspace_of_an_observed_agent_is_the_one_that_the_gateway_names_now() {
+    let (mut rig, gateway) = Rig::with(Profile::v2026_3_2());
+    rig.board("ops");
+    let edit = |nova: Value| {
+        gateway.edit_config(|config| config["agents"]["list"] = json!([{ "id": "main" }, nova]));
+    };
+    edit(json!({ "id": "nova", "name": "Nova", "workspace": WORKSPACE }));
+    rig.agent("nova", nova_spec("Observe"));
+    let shown = |rig: &Rig| rig.status("nova").workspace_path.unwrap_or_default();
+    rig.until("its workspace", |rig| shown(rig) == WORKSPACE).await;
+    edit(json!({ "id": "nova", "name": "Nova" }));
+    rig.until("its workspace by default", |rig| shown(rig).ends_with("/.openclaw/workspace-nova")).await;
+    assert_eq!(gateway.writes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_of_another_namespace_takes_no_agent_at_another_address_for_its_own() {
+    let (mut rig, _gateway) = Rig::new();
+    admit_guests(&rig, &json!({ "chosenIds": true }));
+    let mut spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "wake": { "enabled": false } });
+    guest(&rig, &spec);
+    rig.until("Reconciled", |rig| reason(rig, OTHER, "nova") == "Reconciled").await;
+    spec["managementPolicy"] = json!("Observe");
+    guest(&rig, &spec);
+    rig.until("Observed", |rig| reason(rig, OTHER, "nova") == "Observed").await;
+
+    let far = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));
+    rig.host("far", &far);
+    make_nova(&far);
+    let change = |rig: &Rig, spec: &Value| {
+        rig.cluster.patch::<AgentGateway>(&ObjectKey::new(NS, "gw"), &json!({ "spec": spec }));
+    };
+    change(&rig, &json!({ "url": "ws://far:18789" }));
+    rig.until("NotPermitted", |rig| reason(rig, OTHER, "nova") == "NotPermitted").await;
+    rig.run_for(RESYNC).await;
+    let shown = |rig: &Rig| agent(rig, OTHER, "nova").status.unwrap().workspace_path;
+    assert_ne!(shown(&rig).as_deref(), Some(WORKSPACE));
+    change(&rig, &json!({ "allowedNamespaces": { "permissions": { "adoption": true } } }));
+    rig.until("Observed", |rig| reason(rig, OTHER, "nova") == "Observed").await;
+    assert_eq!((shown(&rig).as_deref(), far.writes()), (Some(WORKSPACE), 0));
 }

@@ -56,7 +56,6 @@ pub(super) async fn seen(
     gateway: &GatewayHandle,
     inventory: &Inventory,
     target: &ObserverTarget,
-    known_workspace: Option<String>,
     now: Timestamp,
 ) -> Result<SeenAgent, ReconcileError> {
     let id = target.identity.agent_id.as_str();
@@ -64,17 +63,15 @@ pub(super) async fn seen(
     let seen = SeenAgent {
         is_served: row.in_roster,
         is_configured: row.entry.is_some(),
-        workspace: row.workspace.clone().or(known_workspace),
+        workspace: row.workspace.clone(),
         heartbeat: gateway.observe_heartbeat(inventory, id, now),
         activity: ObservedActivity::default(),
     };
     if !seen.is_served {
         return Ok(seen);
     }
-    let workspace = match seen.workspace {
-        Some(workspace) => workspace,
-        None => gateway.workspace_path(row).await?,
-    };
+    // The path may change with the gateway's config, so that a path of an earlier look does not count.
+    let workspace = gateway.workspace_path(row).await?;
     let events = gateway.client().activity().borrow().of(id).cloned();
     let session = if events.as_ref().is_some_and(|events| events.run().is_some()) {
         None

@@ -49,7 +49,7 @@ pub(super) async fn pass(
     leave_earlier_gateway(ctx, work, &parents).await?; // I/O
     let store = &ctx.state.store;
     let target = facts.target.insert(ObserverTarget {
-        identity: observer::identity(store, &work.agent, &parents.gateway_key)?, // pure
+        identity: observer::identity(store, &work.agent, &parents.gateway)?, // pure
         gateway: parents.gateway_key.clone(),
         requests: parents.requests(&work.agent, store.now()),
         is_suspended: paused(&work.agent, parents.board.as_deref()).is_some(),
@@ -64,9 +64,7 @@ pub(super) async fn pass(
     }
     let (gateway, inventory) = access.ready(&target.gateway)?;
     let _permit = held_permit(&gateway, early_permit, &work.agent)?;
-    let known = work.agent.status.as_ref().filter(|status| status.agent_id.as_ref() == Some(&target.identity.agent_id));
-    let workspace = known.and_then(|status| status.workspace_path.clone());
-    facts.seen = Some(observe::seen(&gateway, &inventory, target, workspace, store.now()).await?); // I/O
+    facts.seen = Some(observe::seen(&gateway, &inventory, target, store.now()).await?); // I/O
     Ok(PassEnd::Observed)
 }
 

@@ -119,6 +119,13 @@ impl Binding {
         self.address.is_empty() || self.address == address
     }
 
+    /// Whether the binding names this AgentGateway, and was made at its present address. At another address, the agent of the same id may
+    /// belong to somebody else.
+    #[must_use]
+    pub fn is_made_for(&self, gateway: &ObjectKey, address: &str) -> bool {
+        self.gateway == *gateway && self.is_at(address)
+    }
+
     /// Whether the folder of the workspace is not just named after the agent's id, or may be within the folder of another agent.
     #[must_use]
     pub fn has_unusual_folder(&self) -> bool {

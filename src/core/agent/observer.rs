@@ -9,14 +9,16 @@ use jiff::Timestamp;
 
 use super::admission::check_observed_id;
 use super::binding::{AgentIdentity, Binding};
+use super::claim::claimed_id;
 use super::heartbeat_state::{HeartbeatFlaw, ObservedHeartbeat};
 use super::liveness::Liveness;
 use super::observed::{Observed, ObservedActivity};
 use crate::api::agent::{Agent, AgentStatus, DeletionPolicy, Phase, Role, RunStatus};
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, is_true};
 use crate::api::object_key::ObjectKey;
-use crate::api::{ConditionType, Reason};
+use crate::api::{AgentGateway, ConditionType, Reason, keys};
 use crate::core::error::ReconcileError;
+use crate::core::gateway_ref::address;
 use crate::core::objects::Objects;
 use crate::core::requests::Requests;
 use crate::openclaw::model::SkipReason;
@@ -32,7 +34,7 @@ const NOT_APPLICABLE: [ConditionType; 4] =
 /// The agent that an observer shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObserverTarget {
-    /// Its names at the gateway. The workspace is empty unless the Agent is bound.
+    /// Its names at the gateway. The workspace is empty unless the Agent is bound at the gateway's present address.
     pub identity: AgentIdentity,
     /// Its AgentGateway.
     pub gateway: ObjectKey,
@@ -70,26 +72,38 @@ pub struct ObserverInput<'a> {
     pub seen: Option<&'a SeenAgent>,
 }
 
-/// The names of the agent that an Agent observes: those of its binding, or of `spec.agentId`.
+/// The names of the agent that an Agent observes: those of its binding, or by the id of `spec.agentId`, or by the id in the annotation that
+/// an earlier object of this Agent had. A binding that was made at another address gives the id alone.
 ///
 /// # Errors
-/// `InvalidSpec` without a binding and without `spec.agentId` of a Worker; `AgentIdTaken` for an agent of another namespace.
-pub fn identity<O: Objects>(objects: &O, agent: &Agent, gateway: &ObjectKey) -> Result<AgentIdentity, ReconcileError> {
-    if let Some(bound) = Binding::of(agent) {
-        return Ok(bound.identity);
+/// `InvalidSpec` without any of these ids; `AgentIdTaken` for an agent of another namespace.
+pub fn identity<O: Objects>(
+    objects: &O,
+    agent: &Agent,
+    gateway: &AgentGateway,
+) -> Result<AgentIdentity, ReconcileError> {
+    let key = ObjectKey::of(&gateway.metadata);
+    let bound = Binding::of(agent).filter(|binding| binding.gateway == key);
+    if let Some(binding) = bound.as_ref().filter(|binding| binding.is_made_for(&key, &address(&gateway.spec.url))) {
+        return Ok(binding.identity.clone());
     }
-    let Some(id) = agent.spec.agent_id.as_deref().filter(|_| agent.spec.role == Role::Worker) else {
-        let message = "spec.managementPolicy Observe needs spec.agentId, the gateway's id of the agent, and the role Worker; set it to Manage, or delete the Agent and create it again with both";
+    let bound = bound.as_ref().map(|binding| binding.identity.agent_id.as_str());
+    let chosen = agent.spec.agent_id.as_deref().filter(|_| agent.spec.role == Role::Worker);
+    let Some(id) = bound.or(chosen).or_else(|| claimed_id(agent)) else {
+        let message = format!(
+            "spec.managementPolicy Observe needs spec.agentId, the gateway's id of the agent, and the role Worker, or the annotation {} of an agent that Muster managed; set it to Manage, or delete the Agent and create it again with an id",
+            keys::AGENT_ID
+        );
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     };
-    check_observed_id(objects, agent, gateway, id)?;
+    check_observed_id(objects, agent, &key, id)?;
     let derived = AgentIdentity::derive(Role::Worker, Some(id), "", "");
     Ok(AgentIdentity { workspace: String::new(), ..derived })
 }
 
 impl ObserverInput<'_> {
-    /// Sets the ids, the workspace, the runs and the requests. An Agent that is not bound has no records of files, tokens and wakes: they
-    /// would be of another agent.
+    /// Sets the ids, the workspace, the runs and the requests. An Agent that is not bound has no records of files, sessions and wakes: they
+    /// would be of another agent. The former token stays recorded as it is.
     pub(super) fn describe(&self, new: &mut AgentStatus, now: Timestamp) {
         match &mut new.binding {
             Some(binding) if self.is_bound => binding.deletion_policy = Some(DeletionPolicy::Orphan),
@@ -97,7 +111,8 @@ impl ObserverInput<'_> {
         }
         let Some(target) = self.target else { return };
         let ObserverTarget { identity, gateway, requests, .. } = target;
-        if new.agent_id.as_ref() != Some(&identity.agent_id) || new.gateway.as_ref() != Some(gateway) {
+        let is_other = new.agent_id.as_ref() != Some(&identity.agent_id) || new.gateway.as_ref() != Some(gateway);
+        if is_other || self.is_bound_elsewhere(target) {
             (new.last_run, new.active_hours, new.workspace_path) = (None, None, None);
         }
         new.agent_id = Some(identity.agent_id.clone());
@@ -109,6 +124,12 @@ impl ObserverInput<'_> {
             new.last_run = seen.activity.run.map(RunStatus::from).or(new.last_run.take());
         }
         requests.decline(new, NOT_REQUESTED, now);
+    }
+
+    /// Whether the binding was made at another address. What the status shows may then be of the agent there, so that only what this look
+    /// shows counts.
+    fn is_bound_elsewhere(&self, target: &ObserverTarget) -> bool {
+        self.is_bound && target.identity.workspace.is_empty()
     }
 
     /// The conditions. Those about the gateway are missing while the gateway was not asked.
@@ -150,7 +171,7 @@ impl ObserverInput<'_> {
         let (holds, reason, message) = if seen.is_served {
             (true, Reason::Observed, "the gateway's roster shows the agent".to_owned())
         } else if seen.is_configured {
-            let message = "the gateway's config has an entry of the agent, and its roster does not show the agent yet";
+            let message = "the gateway's config has an entry of the agent, which the gateway has not applied yet";
             (false, Reason::Progressing, message.to_owned())
         } else {
             let message = format!(

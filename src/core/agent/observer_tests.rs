@@ -1,9 +1,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::conditions::find;
+use crate::api::conditions::{find, set};
 use crate::core::agent::conclude::{Conclusion, PassEnd, conclude};
-use crate::core::agent::fixtures::{applied, at};
+use crate::core::agent::fixtures::{applied, at, binding};
 use crate::core::agent::memory_objects::MemoryObjects;
 use crate::core::agent::status_input::StatusInput;
 
@@ -104,7 +104,7 @@ fn while_the_gateway_is_away_the_last_observation_stays() {
 #[test]
 fn an_observer_without_a_binding_forgets_the_files_of_another_agent_and_a_bound_one_keeps_its_records() {
     let mut managed = applied().working().status;
-    managed.binding = Some(crate::core::agent::fixtures::binding("/w").to_status());
+    managed.binding = Some(binding("/w").to_status());
     let bound = concluded(&managed, true, Some(&served()), &PassEnd::Observed).status;
     assert_eq!((&bound.files, &bound.token, &bound.wake), (&managed.files, &managed.token, &managed.wake));
     assert_eq!(bound.binding.unwrap().deletion_policy, Some(DeletionPolicy::Orphan));
@@ -139,23 +139,96 @@ fn what_the_gateway_shows_of_the_heartbeat_is_a_fact_and_no_advice() {
     }
 }
 
+fn agent(namespace: &str, spec: serde_json::Value) -> Agent {
+    let mut agent = Agent::new("one", serde_json::from_value(spec).unwrap());
+    (agent.metadata.namespace, agent.metadata.uid) = (Some(namespace.into()), Some("u".into()));
+    agent
+}
+
+fn gateway(url: &str) -> AgentGateway {
+    let spec = json!({ "url": url, "auth": {}, "workspaceRoot": "~/w", "apiUrl": "http://muster" });
+    let mut gateway = AgentGateway::new("gw", serde_json::from_value(spec).unwrap());
+    gateway.metadata.namespace = Some("ns".into());
+    gateway
+}
+
+fn names(agent: &Agent) -> Result<AgentIdentity, ReconcileError> {
+    identity(&MemoryObjects::default(), agent, &gateway("ws://gw"))
+}
+
 #[test]
 fn an_observer_needs_the_id_of_a_worker_unless_muster_managed_its_agent() {
-    let key = ObjectKey::new("fleet", "gw");
-    let agent = |spec: serde_json::Value| {
-        let mut agent = Agent::new("one", serde_json::from_value(spec).unwrap());
-        (agent.metadata.namespace, agent.metadata.uid) = (Some("fleet".into()), Some("u".into()));
-        agent
-    };
-    let identity = |agent: &Agent| super::identity(&MemoryObjects::default(), agent, &key);
-    let nova = agent(json!({ "agentId": "nova", "managementPolicy": "Observe" }));
-    assert_eq!(identity(&nova), Ok(target().identity));
+    let nova = agent("ns", json!({ "agentId": "nova", "managementPolicy": "Observe" }));
+    assert_eq!(names(&nova), Ok(target().identity));
     for spec in [json!({}), json!({ "agentId": "nova", "role": "Lead" })] {
-        let error = identity(&agent(spec)).unwrap_err();
+        let error = names(&agent("ns", spec)).unwrap_err();
         assert_eq!((error.reason, error.transient), (Reason::InvalidSpec, false));
+        assert!(error.message.contains("spec.agentId") && error.message.contains(keys::AGENT_ID), "{}", error.message);
     }
-    let mut bound = agent(json!({}));
-    let binding = crate::core::agent::fixtures::binding("/w");
+    let mut bound = agent("ns", json!({}));
+    let binding = binding("/w");
     bound.status = Some(AgentStatus { binding: Some(binding.to_status()), ..AgentStatus::default() });
-    assert_eq!(identity(&bound), Ok(binding.identity));
+    assert_eq!(names(&bound), Ok(binding.identity));
+}
+
+#[test]
+fn the_annotation_of_a_backup_names_the_agent_of_each_role() {
+    let annotated = |spec: &serde_json::Value, id: &str| {
+        let mut agent = agent("ns", spec.clone());
+        agent.metadata.annotations = Some([(keys::AGENT_ID.to_owned(), id.to_owned())].into());
+        names(&agent)
+    };
+    let lead = |id: Option<&str>| json!({ "role": "Lead", "agentId": id });
+    for (spec, id) in [
+        (json!({}), "mc-u0"),
+        (lead(None), "lead-b0"),
+        (json!({ "role": "Main" }), "mc-gateway-g0"),
+        (lead(Some("nova")), "nova"),
+    ] {
+        let names = annotated(&spec, id).unwrap();
+        assert_eq!((names.agent_id.as_str(), names.workspace.as_str()), (id, ""), "{spec}");
+        assert_eq!(names.session_key, format!("agent:{id}:main"));
+    }
+    for (spec, id) in [(json!({}), "nova"), (lead(None), "mc-u0")] {
+        assert_eq!(annotated(&spec, id).unwrap_err().reason, Reason::InvalidSpec, "{spec} claims no {id}");
+    }
+}
+
+#[test]
+fn a_binding_of_another_address_names_no_workspace_and_no_agent_of_another_namespace() {
+    let mut guest = agent("team", json!({ "agentId": "nova", "managementPolicy": "Observe" }));
+    let mut own = binding("/w");
+    own.identity.agent_id = "nova".into();
+    guest.status = Some(AgentStatus { binding: Some(own.to_status()), ..AgentStatus::default() });
+    let mut objects = MemoryObjects { gateways: vec![gateway("ws://far").into()], ..MemoryObjects::default() };
+    assert_eq!(identity(&objects, &guest, &gateway("ws://gw")), Ok(own.identity.clone()));
+    let far = gateway("ws://far");
+    assert_eq!(identity(&objects, &guest, &far), Ok(target().identity));
+
+    // Another AgentGateway of that address has the agent.
+    let mut keeper = agent("ns", json!({ "agentId": "nova" }));
+    keeper.metadata.uid = Some("k".into());
+    let gateway = ObjectKey::new("ns", "theirs");
+    let binding = Binding { uid: "k".into(), gateway, address: address("ws://far"), ..own };
+    keeper.status = Some(AgentStatus { binding: Some(binding.to_status()), ..AgentStatus::default() });
+    objects.insert(keeper);
+    let mut theirs = far.clone();
+    theirs.metadata.name = Some("theirs".into());
+    let authenticated = ConditionUpdate::new(ConditionType::Authenticated, true, Reason::Connected, "");
+    set(&mut theirs.status.get_or_insert_default().conditions, &authenticated, 1, at(1));
+    theirs.metadata.generation = Some(1);
+    objects.gateways.push(theirs.into());
+    assert_eq!(identity(&objects, &guest, &far).unwrap_err().reason, Reason::AgentIdTaken);
+}
+
+#[test]
+fn a_binding_of_another_address_shows_nothing_of_the_agent_there() {
+    let run = crate::core::agent::observed::ObservedRun { started: at(900), ended: Some(at(950)) };
+    let seen = SeenAgent { activity: ObservedActivity { run: Some(run), ..ObservedActivity::default() }, ..served() };
+    let mut before = observed(&AgentStatus::default(), &seen);
+    before.binding = Some(binding("/w").to_status());
+    let away = PassEnd::Failed(ReconcileError::transient(Reason::GatewayNotReady, "away"));
+    let after = concluded(&before, true, None, &away).status;
+    assert_eq!((after.last_run, after.workspace_path, after.active_hours), (None, None, None));
+    assert!(before.last_run.is_some() && after.binding.is_some());
 }

@@ -13,7 +13,7 @@ use crate::api::shared::{Heartbeat, Interval, duration_text};
 use crate::api::text::one_line;
 use crate::api::{AgentGateway, Reason};
 use crate::core::error::ReconcileError;
-use crate::core::gateway_ref::agents_of_board;
+use crate::core::gateway_ref::{address, agents_of_board};
 use crate::core::names::list;
 use crate::core::objects::{AgentIndex, BoardIndex, Objects};
 
@@ -38,7 +38,10 @@ pub fn check<O: Objects>(
         return Ok(());
     }
     let permissions = gateway.spec.allowed_namespaces.as_ref().map(|a| a.permissions.clone()).unwrap_or_default();
-    let input = RuleInput { agent, permissions: &permissions, default: gateway.spec.heartbeat.as_ref() };
+    let address = address(&gateway.spec.url);
+    let is_bound_here = Binding::of(agent).is_some_and(|binding| binding.is_made_for(key, &address));
+    let default = gateway.spec.heartbeat.as_ref();
+    let input = RuleInput { agent, permissions: &permissions, default, is_bound_here };
     let rules = if agent.is_observer() { OBSERVER_RULES } else { RULES };
     if let Some(excess) = rules.iter().find_map(|rule| rule(&input)) {
         return Err(ReconcileError::permanent(Reason::NotPermitted, excess.message(namespace, key)));
@@ -62,6 +65,8 @@ struct RuleInput<'a> {
     permissions: &'a Permissions,
     /// The heartbeat settings of the AgentGateway.
     default: Option<&'a Heartbeat>,
+    /// Whether the Agent is bound to an agent of this AgentGateway, at its present address.
+    is_bound_here: bool,
 }
 
 /// A field of an Agent that the AgentGateway does not permit.
@@ -94,7 +99,7 @@ const OBSERVER_RULES: &[Rule] = &[role, chosen_id, observation];
 
 /// An agent that Muster did not make for this Agent is shown where it may be adopted.
 fn observation(input: &RuleInput<'_>) -> Option<Excess> {
-    (Binding::of(input.agent).is_none() && !input.permissions.adoption).then(|| Excess {
+    (!input.is_bound_here && !input.permissions.adoption).then(|| Excess {
         field: "spec.managementPolicy Observe".into(),
         setting: "adoption",
         permitted: "no adoption and no observation".into(),

@@ -109,7 +109,7 @@ pub fn references(objects: &OfflineObjects, agent: &Agent, now: Timestamp) -> Re
 /// The reference or the check that does not hold, with what to do.
 pub fn observed_id(objects: &OfflineObjects, agent: &Agent) -> Result<String, ReconcileError> {
     let parents = parents(objects, agent)?;
-    Ok(observer::identity(objects, agent, &parents.gateway_key)?.agent_id)
+    Ok(observer::identity(objects, agent, &parents.gateway)?.agent_id)
 }
 
 fn check_namespace(gateway: &AgentGateway, key: &ObjectKey, namespace: &str) -> Result<(), ReconcileError> {
