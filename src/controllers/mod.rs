@@ -22,6 +22,7 @@ use gateway_pool::GatewayPool;
 
 use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
+use crate::core::agent::binding::Binding;
 use crate::core::gateway::transport::ServedApi;
 use crate::souls::directories::SoulDirectories;
 use crate::state::State;
@@ -40,12 +41,15 @@ pub struct Context {
 }
 
 impl Context {
-    /// Removes an Agent that no longer exists from memory.
+    /// Removes an Agent that no longer exists from memory. The cache keeps the agent of an observer: another Agent may manage the agent.
     pub fn forget_agent(&self, agent: &Agent) {
         if let Some(uid) = &agent.metadata.uid {
             self.state.heartbeats.forget(uid);
         }
         self.souls.forget(&ObjectKey::of(&agent.metadata));
+        if agent.is_observer() && Binding::of(agent).is_none() {
+            return;
+        }
         let status = agent.status.as_ref();
         let names = status.and_then(|status| status.gateway.as_ref().zip(status.agent_id.as_deref()));
         if let Some((handle, id)) = names.and_then(|(gateway, id)| Some((self.gateways.handle(gateway)?, id))) {

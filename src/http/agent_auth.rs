@@ -89,10 +89,11 @@ fn deleting() -> ApiError {
     ApiError::new(ErrorCode::Deleting, message)
 }
 
-/// Whether the agent is suspended by its spec, or by its Board according to its status.
+/// Whether the agent is suspended by its spec, or by its Board according to its status. A suspension pauses no agent that Muster only
+/// observes.
 pub(crate) fn is_paused(agent: &Agent) -> bool {
     let in_status = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Paused));
-    agent.spec.suspend || in_status
+    !agent.is_observer() && (agent.spec.suspend || in_status)
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {
@@ -103,7 +104,30 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::api::Reason;
+    use crate::api::agent::ManagementPolicy;
+    use crate::api::conditions::{ConditionUpdate, set};
+
+    #[test]
+    fn a_suspension_pauses_no_agent_that_muster_only_observes() {
+        let agent = |policy: ManagementPolicy, suspend: bool, conditions: bool| {
+            let mut agent = Agent::default();
+            (agent.spec.management_policy, agent.spec.suspend) = (policy, suspend);
+            if conditions {
+                let paused = ConditionUpdate::new(ConditionType::Paused, true, Reason::Suspended, "");
+                set(&mut agent.status.get_or_insert_default().conditions, &paused, 1, Timestamp::UNIX_EPOCH);
+            }
+            agent
+        };
+        for (by_spec, by_status) in [(true, false), (false, true), (true, true)] {
+            assert!(is_paused(&agent(ManagementPolicy::Manage, by_spec, by_status)));
+            assert!(!is_paused(&agent(ManagementPolicy::Observe, by_spec, by_status)));
+        }
+        assert!(!is_paused(&agent(ManagementPolicy::Manage, false, false)));
+    }
 
     #[test]
     fn the_token_is_read_from_either_header() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use muster::api::agent::{Agent, Phase};
+use muster::api::agent::{Agent, CheckIn, Phase};
 use muster::api::conditions::find;
 use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
@@ -439,4 +439,43 @@ async fn an_observer_of_another_namespace_takes_no_agent_at_another_address_for_
     change(&rig, &json!({ "allowedNamespaces": { "permissions": { "adoption": true } } }));
     rig.until("Observed", |rig| reason(rig, OTHER, "nova") == "Observed").await;
     assert_eq!((shown(&rig).as_deref(), far.writes()), (Some(WORKSPACE), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_protected_observer_does_not_hold_up_the_deletion_of_its_agent_gateway() {
+    let (mut rig, gateway) = left_worker().await;
+    rig.cluster.annotate::<Agent>(&ObjectKey::new(NS, "one"), keys::PROTECTED, "true");
+    let (id, writes) = (rig.agent_id("one"), gateway.writes());
+    rig.delete::<AgentGateway>("gw");
+    rig.until("the deletion to finish", |rig| rig.cluster.gateways().is_empty()).await;
+    assert_eq!((rig.status("one").binding, gateway.writes()), (None, writes));
+    assert!(gateway.agents().contains_key(&id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_an_agent_that_muster_only_observes_by_now_is_written_without_a_reconcile() {
+    let (mut rig, _gateway) = left_worker().await;
+    rig.run_for(Duration::from_mins(1)).await;
+    let reconciles = rig.reconciles("agent");
+    for (status, expected) in [("Idle", CheckIn::Idle), ("Active", CheckIn::Active)] {
+        assert_eq!(rig.check_in("one", &json!({ "status": status })).await, 200);
+        rig.run_for(Duration::from_secs(10)).await;
+        assert_eq!(rig.status("one").heartbeat.and_then(|heartbeat| heartbeat.status), Some(expected));
+    }
+    assert_eq!((rig.reconciles("agent"), rig.status("one").phase), (reconciles, Some(Phase::Idle)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deletion_of_an_observer_costs_the_keeper_of_its_agent_no_read() {
+    let (mut rig, gateway) = observed_nova().await;
+    rig.agent("keeper", adopting_spec("Manage"));
+    rig.until_reason("keeper", "Reconciled").await;
+    rig.run_for(Duration::from_secs(30)).await;
+    let lists = gateway.count("agents.files.list");
+    rig.delete::<Agent>("nova");
+    rig.run_for(Duration::from_secs(1)).await;
+    rig.cluster.annotate::<Agent>(&ObjectKey::new(NS, "keeper"), keys::RECONCILE_REQUESTED_AT, "now");
+    let handled = |rig: &Rig| rig.status("keeper").last_handled_reconcile_at;
+    rig.until("the reconcile", |rig| handled(rig).as_deref() == Some("now")).await;
+    assert_eq!(gateway.count("agents.files.list"), lists);
 }

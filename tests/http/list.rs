@@ -228,6 +228,25 @@ async fn an_observed_agent_is_marked_and_its_heartbeat_is_not_musters() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_id_means_the_agent_that_manages_the_agent_and_not_its_observers() {
+    let rig = Rig::new().await;
+    let agent = |name: &str, policy: &str| {
+        let spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "managementPolicy": policy });
+        rig.agent("fleet", name, spec);
+        rig.status("fleet", name, json!({ "agentId": "nova" }));
+    };
+    let found = async || rig.get(VIEWER, "/api/v1/agents/nova").await;
+    agent("first", "Observe");
+    agent("second", "Observe");
+    assert_eq!(found().await.status, StatusCode::CONFLICT);
+    agent("keeper", "Manage");
+    let keeper = found().await;
+    assert_eq!((keeper.status, keeper.json["name"].as_str()), (StatusCode::OK, Some("keeper")));
+    agent("rival", "Manage");
+    assert_eq!(found().await.status, StatusCode::CONFLICT);
+}
+
+#[tokio::test(start_paused = true)]
 async fn reviews_are_cached_for_ten_seconds_and_failures_are_not_cached() {
     let rig = Rig::new().await;
     for _ in 0..5 {

@@ -19,6 +19,7 @@ use crate::api::agent::{Agent, AgentStatus, CheckIn, HeartbeatStatus, Phase};
 use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
 use crate::controllers::status_writer::log_failed;
+use crate::core::agent::binding::Binding;
 use crate::core::kstatus::Settled;
 use crate::core::objects::Objects;
 use crate::state::State;
@@ -203,6 +204,11 @@ enum Decision {
 }
 
 fn decide(agent: &Agent, reported: Option<HeartbeatStatus>) -> Decision {
+    if let Some(status) = agent.status.as_ref().filter(|_| is_settled_observer(agent)) {
+        // Its phase follows from its runs, and no condition from its calls.
+        let with = |reported| Box::new(AgentStatus { heartbeat: Some(reported), ..status.clone() });
+        return reported.map_or(Decision::Nothing, |reported| Decision::Write(with(reported)));
+    }
     let Some(status) = agent.status.as_ref().filter(|status| waits_for_no_call(agent, status)) else {
         return Decision::Reconcile;
     };
@@ -215,6 +221,11 @@ fn decide(agent: &Agent, reported: Option<HeartbeatStatus>) -> Decision {
         return Decision::Write(Box::new(AgentStatus { heartbeat: Some(reported), ..status.clone() }));
     }
     Decision::Reconcile
+}
+
+/// Whether Muster only observes the agent, and managed the agent before, so that the agent may call.
+fn is_settled_observer(agent: &Agent) -> bool {
+    agent.is_observer() && agent.is_settled() && Binding::of(agent).is_some()
 }
 
 /// Whether no condition, request or rotation of the Agent waits for a call of the agent.

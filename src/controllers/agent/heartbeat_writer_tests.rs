@@ -3,7 +3,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
 use crate::api::Reason;
-use crate::api::agent::{PreviousToken, TokenStatus};
+use crate::api::agent::{BindingStatus, ManagementPolicy, PreviousToken, TokenStatus};
 use crate::api::conditions::{ConditionUpdate, set};
 
 type Change = fn(&mut Agent);
@@ -91,6 +91,23 @@ fn a_paused_agent_that_calls_stays_paused() {
     let mut agent = quiet_agent();
     status(&mut agent).phase = Some(Phase::Paused);
     assert!(matches!(decide(&agent, Some(said(40, CheckIn::Idle, None))), Decision::Write(_)));
+}
+
+#[test]
+fn each_call_of_a_settled_observer_that_is_bound_is_only_written() {
+    let mut agent = quiet_agent();
+    agent.spec.management_policy = ManagementPolicy::Observe;
+    agent.metadata.uid = Some("u".into());
+    status(&mut agent).conditions.retain(|condition| condition.type_ == ConditionType::Ready.as_str());
+    assert!(matches!(decide(&agent, Some(said(40, CheckIn::Idle, None))), Decision::Reconcile), "it is not bound");
+    status(&mut agent).binding = Some(BindingStatus { uid: "u".into(), ..BindingStatus::default() });
+    assert!(matches!(decide(&agent, None), Decision::Nothing));
+    for reported in [said(40, CheckIn::Idle, None), said(40, CheckIn::Active, Some("T1"))] {
+        let Decision::Write(written) = decide(&agent, Some(reported.clone())) else { panic!("not written") };
+        assert_eq!((written.heartbeat, written.phase), (Some(reported), Some(Phase::Idle)));
+    }
+    agent.metadata.generation = Some(4);
+    assert!(matches!(decide(&agent, Some(said(40, CheckIn::Idle, None))), Decision::Reconcile));
 }
 
 #[test]

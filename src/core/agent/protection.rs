@@ -15,12 +15,13 @@ use crate::core::names::list;
 /// The largest number of Agents that one message names.
 const MAX_NAMED: usize = 5;
 
-/// Whether an Agent is protected and not being deleted.
+/// Whether the protection of an Agent keeps its agent on the gateway. An Agent that is being deleted is not kept. The agent of an Agent that
+/// only observes stays anyway, so that nothing waits for it.
 #[must_use]
 pub fn is_kept(agent: &Agent) -> bool {
     let annotations = agent.metadata.annotations.as_ref();
     let is_protected = annotations.and_then(|all| all.get(keys::PROTECTED)).is_some_and(|value| value == "true");
-    is_protected && agent.metadata.deletion_timestamp.is_none()
+    is_protected && !agent.is_observer() && agent.metadata.deletion_timestamp.is_none()
 }
 
 /// Why the agent of an Agent stays on a gateway whose AgentGateway is being deleted. `None` if it does not stay. `goes_to`: the AgentGateway

@@ -72,7 +72,8 @@ impl PeopleApi {
         }
     }
 
-    /// The Agent with this uid or gateway's id, if the caller may use `verb` on it.
+    /// The Agent with this uid or gateway's id, if the caller may use `verb` on it. The Agent that manages the agent comes before Agents that
+    /// only observe the agent.
     ///
     /// # Errors
     /// 404 when the caller may read no Agent with this id, 403 when the caller may not use `verb` or may read no Agent at all,
@@ -80,6 +81,9 @@ impl PeopleApi {
     pub(crate) async fn find_agent(&self, caller: &UserCaller, id: &str, verb: Verb) -> Result<Arc<Agent>, ApiError> {
         let found = self.state.store.agents_by(&AgentIndex::Id(id.to_owned()));
         let mut permitted = self.permitted(caller, (verb, ResourceKind::Agent), &found).await?;
+        if permitted.iter().filter(|agent| !agent.is_observer()).count() == 1 {
+            permitted.retain(|agent| !agent.is_observer());
+        }
         match (permitted.pop(), permitted.is_empty()) {
             (Some(agent), true) => Ok(agent),
             (Some(_), false) => {
