@@ -39,8 +39,7 @@ impl Indexed for Agent {
         if let Some(binding) = Binding::of(self) {
             keys.extend(keys_of_binding(binding, namespace));
         }
-        let shown_at = self.status.as_ref().and_then(|status| status.gateway.clone()).filter(|_| self.is_observer());
-        keys.extend(shown_at.map(AgentIndex::Observes));
+        keys.extend(observed_through(self).map(AgentIndex::Observes));
         let requested = self.spec.agent_id.as_deref().or_else(|| claimed_id(self));
         keys.extend(requested.map(|id| AgentIndex::RequestsId(id.to_owned())));
         keys.extend(config_maps(&origins(self, None, None)).into_iter().map(AgentIndex::ConfigMap));
@@ -101,13 +100,21 @@ pub fn board_key(agent: &Agent) -> Option<ObjectKey> {
     Some(ObjectKey::new(agent.metadata.namespace.clone().unwrap_or_default(), name))
 }
 
-/// The places that an Agent has or may have: on its Board, as the main agent, its ids, and on an AgentGateway of another namespace.
+/// The AgentGateway through which an Agent that only observes shows its agent, by its status.
+#[must_use]
+pub fn observed_through(agent: &Agent) -> Option<ObjectKey> {
+    agent.status.as_ref()?.gateway.clone().filter(|_| agent.is_observer())
+}
+
+/// The places that an Agent has or may have: on its Board, as the main agent, its ids, and on an AgentGateway of another namespace. An Agent
+/// that only observes takes no id by its spec.
 #[must_use]
 pub fn places(agent: &Agent) -> Vec<Place> {
     let (binding, namespace) = (Binding::of(agent), agent.metadata.namespace.clone().unwrap_or_default());
     let as_guest = binding.as_ref().filter(|binding| binding.gateway.namespace != namespace);
     let as_guest = as_guest.map(|_| Place::AsGuest(namespace));
-    let ids = [agent.spec.agent_id.clone(), binding.map(|binding| binding.identity.agent_id)];
+    let chosen = agent.spec.agent_id.clone().filter(|_| !agent.is_observer());
+    let ids = [chosen, binding.map(|binding| binding.identity.agent_id)];
     let ids = ids.into_iter().flatten().map(Place::AgentId);
     [place_of_role(agent), as_guest].into_iter().flatten().chain(ids).collect()
 }

@@ -3,6 +3,7 @@
 //! # Guarantees
 //! The work of a trigger does not grow with the number of objects that the change does not concern.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::Resource;
@@ -17,7 +18,7 @@ use crate::api::requests::RequestKind;
 use crate::api::{AgentGateway, Board, ConditionType, keys};
 use crate::core::agent::binding::Binding;
 use crate::core::gateway_ref::{agents_of_board, agents_of_gateway, resolved_gateway};
-use crate::core::index::{awaited_place, board_key, places};
+use crate::core::index::{awaited_place, board_key, observed_through, places};
 use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects, Place};
 
 /// The queues of the three controllers.
@@ -56,7 +57,8 @@ impl<O: Objects> Triggers<O> {
         self.enqueue_parents(now);
         if let Some(before) = before {
             let is_moved = board_key(before) != board_key(now) || before.spec.gateway_ref != now.spec.gateway_ref;
-            if is_moved || Binding::of(before) != Binding::of(now) {
+            let is_shown_elsewhere = observed_through(before) != observed_through(now);
+            if is_moved || is_shown_elsewhere || Binding::of(before) != Binding::of(now) {
                 self.enqueue_parents(before);
             }
             let kept = places(now);
@@ -73,14 +75,14 @@ impl<O: Objects> Triggers<O> {
         self.enqueue_agents(self.objects.agents_by(&AgentIndex::WaitsFor(Place::AsGuest(namespace))));
     }
 
-    /// Enqueues the Board and the AgentGateways of an Agent.
+    /// Enqueues the Board and the AgentGateways of an Agent: of its binding, of its references, and the one that counts it as an observer.
     fn enqueue_parents(&self, agent: &Agent) {
         if let Some(board) = board_key(agent) {
             enqueue(&self.queues.boards, board);
         }
         let bound = Binding::of(agent).map(|binding| binding.gateway);
-        let resolved = resolved_gateway(&self.objects, agent).filter(|key| bound.as_ref() != Some(key));
-        for gateway in bound.into_iter().chain(resolved) {
+        let gateways = [bound, resolved_gateway(&self.objects, agent), observed_through(agent)];
+        for gateway in gateways.into_iter().flatten().collect::<BTreeSet<_>>() {
             enqueue(&self.queues.gateways, gateway);
         }
     }

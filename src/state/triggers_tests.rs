@@ -172,6 +172,30 @@ fn triggers<O>(objects: O) -> (Triggers<O>, Queued) {
     (Triggers { objects, queues: Queues { agents, boards, gateways } }, queued)
 }
 
+#[test]
+fn the_agent_gateway_that_counts_an_observer_is_reconciled_when_the_observer_leaves_it() {
+    let observer = |gateway: Option<&str>| -> Agent {
+        let shown = gateway.map(|name| json!({ "namespace": "fleet", "name": name }));
+        serde_json::from_value(json!({
+            "apiVersion": "muster.dev/v1alpha1", "kind": "Agent",
+            "metadata": { "name": "nova", "namespace": "fleet", "uid": "uid-nova" },
+            "spec": { "boardRef": { "name": "of-no-board" }, "agentId": "nova", "managementPolicy": "Observe" },
+            "status": { "agentId": "nova", "gateway": shown },
+        }))
+        .unwrap()
+    };
+    let gateways = |event: &dyn Fn(&Triggers<&CountingCaches>)| {
+        let objects = fleet(0);
+        let (triggers, mut queued) = triggers(&objects);
+        event(&triggers);
+        let [_, _, gateways] = queued.names();
+        gateways.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(gateways(&|triggers| triggers.agent(Some(&observer(Some("gw"))), &observer(None))), ["gw"]);
+    assert_eq!(gateways(&|triggers| triggers.agent(Some(&observer(Some("gw"))), &observer(Some("b")))), ["b", "gw"]);
+    assert_eq!(gateways(&|triggers| triggers.agent_deleted(&observer(Some("gw")))), ["gw"]);
+}
+
 /// The number of objects that each event, and each question of a reconcile, touches.
 fn touched(others: usize) -> Vec<(&'static str, usize)> {
     let counting = fleet(others);

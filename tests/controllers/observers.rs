@@ -89,6 +89,12 @@ fn reason(rig: &Rig, namespace: &str, name: &str) -> String {
     find(&status.conditions, ConditionType::Ready).map(|ready| ready.reason.clone()).unwrap_or_default()
 }
 
+/// The numbers of managed and of observed agents of an AgentGateway.
+fn counts(rig: &Rig, name: &str) -> Option<(i32, i32)> {
+    let gateway: AgentGateway = rig.cluster.get(&ObjectKey::new(NS, name))?;
+    gateway.status?.agents.map(|agents| (agents.managed, agents.observed))
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_observed_agent_is_shown_and_nothing_is_made_for_it() {
     let (mut rig, gateway) = with_nova().await;
@@ -442,6 +448,38 @@ async fn an_observer_of_another_namespace_takes_no_agent_at_another_address_for_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_that_turns_to_observe_frees_the_id_that_it_asked_for_at_once() {
+    let (mut rig, _gateway) = with_nova().await;
+    rig.agent("older", nova_spec("Manage"));
+    rig.until_reason("older", "AgentIdTaken").await;
+    rig.agent("younger", adopting_spec("Manage"));
+    let message = rig.until_reason("younger", "AgentIdTaken").await;
+    assert!(message.contains("Agent fleet/older"), "{message}");
+    rig.run_for(Duration::from_mins(1)).await;
+    rig.agent("older", nova_spec("Observe"));
+    rig.run_for(Duration::from_secs(30)).await;
+    assert_eq!(["older", "younger"].map(|name| reason(&rig, NS, name)), ["Observed", "Reconciled"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_moves_or_loses_its_board_counts_there_no_longer() {
+    let (mut rig, _gateway) = observed_nova().await;
+    make_nova(&rig.gateway("far"));
+    rig.until("the count", |rig| counts(rig, "gw") == Some((0, 1))).await;
+    rig.run_for(Duration::from_mins(1)).await;
+    let away = json!({ "metadata": { "name": "away" }, "spec": { "gatewayRef": { "name": "far" } } });
+    rig.apply::<Board>(away);
+    let mut spec = nova_spec("Observe");
+    spec["boardRef"]["name"] = json!("away");
+    rig.agent("nova", spec);
+    rig.run_for(Duration::from_secs(30)).await;
+    assert_eq!((counts(&rig, "gw"), counts(&rig, "far")), (Some((0, 0)), Some((0, 1))));
+    rig.delete::<Board>("away");
+    rig.run_for(Duration::from_secs(30)).await;
+    assert_eq!((reason(&rig, NS, "nova").as_str(), counts(&rig, "far")), ("BoardNotFound", Some((0, 0))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_protected_observer_does_not_hold_up_the_deletion_of_its_agent_gateway() {
     let (mut rig, gateway) = left_worker().await;
     rig.cluster.annotate::<Agent>(&ObjectKey::new(NS, "one"), keys::PROTECTED, "true");
@@ -450,6 +488,34 @@ async fn a_protected_observer_does_not_hold_up_the_deletion_of_its_agent_gateway
     rig.until("the deletion to finish", |rig| rig.cluster.gateways().is_empty()).await;
     assert_eq!((rig.status("one").binding, gateway.writes()), (None, writes));
     assert!(gateway.agents().contains_key(&id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_observer_counts_no_longer_and_hides_no_agent() {
+    let (mut rig, _gateway) = with_nova().await;
+    admit_guests(&rig, &json!({ "chosenIds": true, "adoption": true }));
+    guest(&rig, &nova_spec("Observe"));
+    rig.until("the count", |rig| counts(rig, "gw") == Some((0, 1))).await;
+    admit_guests(&rig, &json!({ "chosenIds": true }));
+    rig.until("NotPermitted", |rig| reason(rig, OTHER, "nova") == "NotPermitted").await;
+    rig.until("the count", |rig| counts(rig, "gw") == Some((0, 0))).await;
+    let unmanaged = rig.cluster.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap().unmanaged;
+    assert!(unmanaged.iter().any(|agent| agent.id == "nova"), "{unmanaged:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_its_keeper_removes_is_no_loss_of_muster() {
+    let (mut rig, gateway) = left_worker().await;
+    let id = rig.agent_id("one");
+    let entry = gateway.agents()[&id].clone();
+    for _ in 0..3 {
+        gateway.edit_config(|config| drop(config["agents"]["entries"].as_object_mut().unwrap().remove(&id)));
+        rig.until_reason("one", "AgentMissing").await;
+        gateway.edit_config(|config| config["agents"]["entries"][&id] = entry.clone());
+        rig.until_reason("one", "Observed").await;
+    }
+    rig.run_for(RESYNC).await;
+    assert_eq!(rig.gateway_condition("gw", ConditionType::ConfigSynced).1, "Reconciled");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::api::agent::Agent;
+use crate::api::conditions::find;
 use crate::api::gateway::{AgentCounts, UnmanagedAgent};
 use crate::api::object_key::ObjectKey;
+use crate::api::{ConditionType, Reason};
 use crate::core::agent::binding::Binding;
 use crate::core::agent::status::is_ready;
 use crate::core::gateway_ref::{bound_agents, same_gateways};
@@ -31,11 +33,19 @@ pub struct Unmanaged {
     pub name: Option<String>,
 }
 
-/// The Agents without a binding whose agents Muster only observes through an AgentGateway.
+/// The Agents without a binding whose agents Muster only observes through an AgentGateway. A refused Agent observes nothing.
 pub fn observers<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<Agent>> {
     let mut all = objects.agents_by(&AgentIndex::Observes(key.clone()));
-    all.retain(|agent| Binding::of(agent).is_none());
+    all.retain(|agent| Binding::of(agent).is_none() && !is_refused(agent));
     all
+}
+
+/// Whether the spec or a reference of an observer does not hold, or its agent belongs to another Agent. Its status then still names the
+/// agent that it showed before.
+fn is_refused(observer: &Agent) -> bool {
+    let ready = observer.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::Ready));
+    let reason = ready.and_then(|ready| Reason::parse(&ready.reason));
+    reason.is_some_and(|reason| reason.is_of_the_spec() || reason == Reason::AgentIdTaken)
 }
 
 /// The ids of the agents of these observers.

@@ -43,8 +43,12 @@ pub fn claims<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey) 
     }
     for agent in bound_agents(objects, key) {
         let Some(binding) = Binding::of(&agent) else { continue };
+        let id = binding.identity.agent_id;
+        if agent.is_observer() {
+            claims.observed.insert(id.clone());
+        }
         let ids = if binding.adopted { &mut claims.adopted } else { &mut claims.made };
-        ids.insert(binding.identity.agent_id);
+        ids.insert(id);
     }
     claims
 }

@@ -27,9 +27,11 @@ pub(crate) struct EntryLosses {
 }
 
 impl EntryLosses {
-    /// Sets Muster's agents. `has_entry` says whether the last config has an entry of an id.
+    /// Sets Muster's agents. Whoever keeps an agent that Muster only observes may remove its entry. `has_entry` says whether the last config
+    /// has an entry of an id.
     pub(crate) fn claim(&mut self, claims: &HeartbeatClaims, has_entry: impl Fn(&str) -> bool) {
-        self.ours = claims.made.union(&claims.adopted).cloned().collect();
+        let managed = |id: &&String| !claims.observed.contains(*id);
+        self.ours = claims.made.union(&claims.adopted).filter(managed).cloned().collect();
         self.deleted.retain(|id| self.ours.contains(id));
         let is_known = |id: &&String| self.present.contains(*id) || self.is_here(id, &has_entry);
         self.present = self.ours.iter().filter(is_known).cloned().collect();
@@ -94,6 +96,20 @@ mod tests {
         }
         losses.see(|id| id == "b", now + FORGET_AFTER);
         assert_eq!(losses.count(), 0);
+    }
+
+    #[test]
+    fn an_entry_of_an_agent_that_muster_only_observes_is_no_loss() {
+        let (mut losses, now) = (losses_of(&["a", "b"]), Instant::now());
+        losses.see(|_| true, now);
+        let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        let claims = HeartbeatClaims { made: set(&["a"]), adopted: set(&["b"]), ..HeartbeatClaims::default() };
+        losses.claim(&HeartbeatClaims { observed: set(&["a", "b"]), ..claims.clone() }, |_| true);
+        losses.see(|_| false, now);
+        assert_eq!(losses.count(), 0);
+        losses.claim(&claims, |_| true);
+        losses.see(|_| false, now);
+        assert_eq!(losses.count(), 1, "Muster manages them again");
     }
 
     #[test]

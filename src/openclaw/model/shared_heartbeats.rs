@@ -61,6 +61,8 @@ pub struct HeartbeatClaims {
     pub made: BTreeSet<String>,
     /// Ids of the agents that Muster adopted.
     pub adopted: BTreeSet<String>,
+    /// Ids among them of the agents that Muster only observes by now: somebody else keeps their entries.
+    pub observed: BTreeSet<String>,
     /// Ids of the agents that Muster did not create and whose block is recorded as Muster's.
     pub recorded: BTreeSet<String>,
 }
@@ -131,7 +133,7 @@ impl HeartbeatRule {
     /// Muster kept before, and while a foreign block exists, the removal of Muster's last agent removes no block.
     #[must_use]
     pub fn plan(&self, claims: &HeartbeatClaims, giving: &BTreeSet<String>) -> HeartbeatPlan {
-        let HeartbeatClaims { keep, made, adopted, recorded } = claims;
+        let HeartbeatClaims { keep, made, adopted, recorded, .. } = claims;
         let made: BTreeSet<_> = giving.difference(adopted).chain(made).cloned().collect();
         let has = |id: &String, block: Option<HeartbeatBlock>| self.blocks.get(id).copied() == block;
         let is_ours =

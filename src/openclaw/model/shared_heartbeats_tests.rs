@@ -14,7 +14,7 @@ fn rule(agents: &Value) -> HeartbeatRule {
 }
 
 fn claims(made: &[&str], recorded: &[&str]) -> HeartbeatClaims {
-    HeartbeatClaims { keep: true, made: set(made), adopted: set(&[]), recorded: set(recorded) }
+    HeartbeatClaims { keep: true, made: set(made), recorded: set(recorded), ..HeartbeatClaims::default() }
 }
 
 fn enrolled(agents: &Value) -> BTreeSet<String> {
