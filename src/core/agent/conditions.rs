@@ -28,9 +28,7 @@ pub(crate) fn evaluate(new: &AgentStatus, input: &StatusInput<'_>) -> AgentCondi
         None => of_managed(new, input),
     };
     let ready = match input.blocker {
-        Some(blocker) if blocker.is_suspension() => {
-            kept_ready(last_observed(&input.old.conditions), &blocker.error().message)
-        }
+        Some(blocker) if blocker.is_suspension() => kept_ready(last_observed(input), &blocker.error().message),
         Some(blocker) => not_ready(blocker.error()),
         None => ready,
     };
@@ -63,10 +61,14 @@ fn of_managed(new: &AgentStatus, input: &StatusInput<'_>) -> AgentConditions {
     AgentConditions { conditions, ready }
 }
 
-/// What was observed before a suspension. A fault of the spec is disproved when only the suspension holds up the agent.
-fn last_observed(conditions: &[Condition]) -> &[Condition] {
+/// What was observed before a suspension. A fault of the spec is disproved when only the suspension holds up the agent. What an observer saw
+/// says nothing about an Agent that is to manage.
+fn last_observed<'a>(input: &StatusInput<'a>) -> &'a [Condition] {
+    let conditions = &input.old.conditions;
     let reason = find(conditions, ConditionType::Ready).and_then(|ready| Reason::parse(&ready.reason));
-    if reason.is_some_and(Reason::is_of_the_spec) { &[] } else { conditions }
+    let of_observer =
+        |reason: Reason| matches!(reason, Reason::Observed | Reason::AgentMissing) && input.observer.is_none();
+    if reason.is_some_and(|reason| reason.is_of_the_spec() || of_observer(reason)) { &[] } else { conditions }
 }
 
 /// The conditions of every Agent.

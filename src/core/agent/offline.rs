@@ -123,7 +123,7 @@ pub(super) fn board(
 /// The AgentGateway of an Agent.
 ///
 /// # Errors
-/// It is in no file, or the Agent names none.
+/// It is in no file or is being deleted, or the Agent names none.
 pub(super) fn gateway(
     objects: &OfflineObjects,
     agent: &Agent,
@@ -137,11 +137,16 @@ pub(super) fn gateway(
         let message = format!("AgentGateway {key} is in none of the files; give the file that has it");
         ReconcileError::permanent(Reason::GatewayNotFound, message)
     })?;
+    if gateway.metadata.deletion_timestamp.is_some() {
+        let message = format!("AgentGateway {key} is being deleted");
+        return Err(ReconcileError::permanent(Reason::GatewayNotFound, message));
+    }
     Ok((key, gateway))
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
 
     use super::*;
@@ -152,8 +157,7 @@ mod tests {
         (ObjectKey::new("fleet", name), serde_json::from_value(value).unwrap())
     }
 
-    #[test]
-    fn an_agent_that_muster_only_observes_gets_no_file() {
+    fn board_and_gateway() -> OfflineObjects {
         let gateway = json!({ "url": "ws://gw", "auth": {}, "workspaceRoot": "~/w", "apiUrl": "http://muster" });
         let board = json!({ "gatewayRef": { "name": "gw" } });
         let mut objects = OfflineObjects::default();
@@ -161,6 +165,26 @@ mod tests {
         objects.gateways.insert(key, gateway);
         let (key, board) = object("Board", "ops", &board);
         objects.boards.insert(key, board);
+        objects
+    }
+
+    #[test]
+    fn an_agent_gateway_that_is_being_deleted_takes_no_agent() {
+        let mut objects = board_and_gateway();
+        let agent = object::<Agent>("Agent", "one", &json!({ "boardRef": { "name": "ops" } })).1;
+        assert!(files(&objects, &agent).is_ok());
+        let key = ObjectKey::new("fleet", "gw");
+        let mut gateway = objects.gateways.get(&key).unwrap().as_ref().clone();
+        gateway.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        objects.gateways.insert(key, gateway);
+        let errors = files(&objects, &agent).unwrap_err();
+        assert_eq!(errors[0].reason, Reason::GatewayNotFound);
+        assert!(errors[0].message.contains("fleet/gw is being deleted"), "{}", errors[0].message);
+    }
+
+    #[test]
+    fn an_agent_that_muster_only_observes_gets_no_file() {
+        let objects = board_and_gateway();
         let rendered = |policy: &str| {
             let spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "managementPolicy": policy });
             files(&objects, &object::<Agent>("Agent", "nova", &spec).1).unwrap()

@@ -26,7 +26,7 @@ use super::soul_files::RoleSoul;
 use super::status_input::StatusInput;
 use super::step::Step;
 use super::templates::{collect, origins};
-use super::token::rules::{IssuedToken, TokenChange, TokenState};
+use super::token::rules::{IssuedToken, TokenChange, TokenState, revoked};
 use super::token::secret::Token;
 use super::wake::WakeResult;
 use crate::api::agent::{Agent, AgentStatus};
@@ -209,10 +209,7 @@ impl PreviewedWorld {
 
     fn apply(&mut self, step: &Step, outcome: &mut Outcome, now: Timestamp) {
         match step {
-            Step::Release(_) => {
-                self.binding = None;
-                self.status.binding = None;
-            }
+            Step::Release(_) => self.release(),
             Step::Claim { agent_id } => {
                 self.is_claimed = true;
                 self.annotated_id = Some(agent_id.clone());
@@ -240,6 +237,17 @@ impl PreviewedWorld {
                 let (attempt, key) = (message.attempt, message.key.clone());
                 outcome.woken = Some(WakeResult { attempt, key, at: now, answered: false });
             }
+        }
+    }
+
+    /// A release removes the annotation with the id too, and replaces a token.
+    fn release(&mut self) {
+        (self.binding, self.status.binding, self.annotated_id) = (None, None, None);
+        if let TokenState::Issued(old) = &mut self.token {
+            (old.sha256, old.previous) = (FUTURE_TOKEN.into(), None);
+        }
+        if let Some(token) = &mut self.status.token {
+            *token = revoked(token);
         }
     }
 

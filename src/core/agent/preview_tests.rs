@@ -53,3 +53,14 @@ fn an_agent_of_another_client_blocks_and_gets_no_step() {
     assert_eq!(preview.steps, Vec::new());
     assert_eq!(preview.blocker.map(|blocker| blocker.error().reason), Some(Reason::AgentIdTaken));
 }
+
+#[test]
+fn an_agent_that_moves_is_released_and_then_claimed_again() {
+    let mut fixture = applied().working();
+    fixture.desired.gateway.name = "other".into();
+    fixture.observed = Observed { settled: true, ..Observed::default() };
+    let preview = preview_of(&fixture);
+    let expected = ["release", "claim", "submit_entry", "write_files"];
+    assert_eq!((&names(&preview)[..4], &preview.blocker), (&expected[..], &None));
+    assert_eq!(preview.binds.map(|binding| binding.gateway.name), Some("other".into()));
+}

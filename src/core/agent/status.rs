@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::binding::{AgentIdentity, Binding};
 use super::blocked::Blocker;
@@ -39,8 +40,9 @@ pub fn status(input: &StatusInput<'_>) -> AgentStatus {
         (None, Some(desired)) => describe(&mut new, desired, input),
         (None, None) => {}
     }
-    if input.observer.is_none() {
-        new.conditions.retain(|condition| condition.reason != Reason::NotManaged.as_str());
+    if input.observer.is_none() && is_of_an_observer(&new.conditions) {
+        // Registered and Ready of the time say nothing about the entry that Muster wants.
+        new.conditions.clear();
     }
     let AgentConditions { conditions, ready } = evaluate(&new, input);
     for condition in conditions.iter().chain([&ready]) {
@@ -60,6 +62,11 @@ pub fn status(input: &StatusInput<'_>) -> AgentStatus {
         new.phase = input.old.phase;
     }
     new
+}
+
+/// Whether the conditions are of a time at which Muster only observed the agent.
+fn is_of_an_observer(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|condition| condition.reason == Reason::NotManaged.as_str())
 }
 
 /// The status of an agent that is being deleted.

@@ -225,3 +225,26 @@ fn an_agent_that_was_not_due_for_two_intervals_is_not_said_to_have_called_within
     });
     assert!(ran.contains("less than two heartbeat intervals in which a call was due"), "{ran}");
 }
+
+#[test]
+fn an_agent_that_is_managed_again_keeps_no_condition_of_its_time_as_an_observer() {
+    let mut fixture = applied().working();
+    fixture.status.conditions.clear();
+    for (kind, status, reason) in [
+        (ConditionType::Ready, ConditionStatus::True, Reason::Observed),
+        (ConditionType::Registered, ConditionStatus::True, Reason::Observed),
+        (ConditionType::FilesSynced, ConditionStatus::Unknown, Reason::NotManaged),
+    ] {
+        set(&mut fixture.status.conditions, &ConditionUpdate::new(kind, status, reason, ""), 1, at(1));
+    }
+    for (error, ready) in [
+        (ReconcileError::permanent(Reason::AgentIdTaken, "taken"), "False AgentIdTaken"),
+        (ReconcileError::transient(Reason::Suspended, "the gateway is suspended"), "Unknown Suspended"),
+    ] {
+        let status = without_gateway(&fixture, error);
+        assert_eq!(status_and_reason(&status, ConditionType::Ready), ready);
+        for kind in [ConditionType::Registered, ConditionType::FilesSynced] {
+            assert_eq!(status_and_reason(&status, kind), "Unknown NotObserved", "{kind}");
+        }
+    }
+}
