@@ -19,7 +19,8 @@ fn status() -> Value {
     let file = |name: &str, text: &str| json!({ "name": name, "state": "Synced", "sha256": sha256_hex(text), "size": text.len() });
     json!({ "status": { "observedGeneration": 1, "conditions": ready, "agentId": "mc-1", "workspacePath": "/w/mc-1",
         "sessionKey": "agent:mc-1:main", "binding": binding,
-        "files": [file("SOUL.md", SOUL), file("IDENTITY.md", "one"), { "name": "TOOLS.md", "state": "Folded" }] } })
+        "files": [file("SOUL.md", SOUL), file("IDENTITY.md", "one"), { "name": "TOOLS.md", "state": "Folded" },
+            { "name": "BOOTSTRAP.md", "state": "Kept" }] } })
 }
 
 /// A fleet whose gateway has the agent as its status says.

@@ -54,8 +54,10 @@ pub(super) async fn read(client: &GatewayClient, target: &AgentTarget, inventory
 /// Whether the status says that the gateway has the file.
 pub(super) fn is_recorded(file: &FileStatus) -> bool {
     match file.state {
-        FileState::Synced | FileState::Drifted | FileState::Ignored | FileState::Held | FileState::Kept => true,
+        FileState::Synced | FileState::Drifted | FileState::Ignored | FileState::Held => true,
+        // The agent may have removed what belongs to it: BOOTSTRAP.md is read once.
         FileState::Pending
+        | FileState::Kept
         | FileState::Left
         | FileState::Folded
         | FileState::TooLarge
