@@ -314,15 +314,15 @@ fn leaves<'a>(
     show: &mut impl FnMut(&EntryPath, Option<&'a Value>, &'a Value),
 ) {
     for (key, value) in patch {
-        let path = below(prefix, key);
+        let place = below(prefix, key);
         match (value, actual.get(key)) {
-            (Value::Object(inner), Some(Value::Object(before))) => leaves(inner, before, &path, show),
+            (Value::Object(inner), Some(Value::Object(before))) => leaves(inner, before, &place, show),
             (Value::Object(inner), None) if prefix.0.is_empty() => {
                 for (key, value) in inner {
-                    show(&below(&path, key), None, value);
+                    show(&below(&place, key), None, value);
                 }
             }
-            (value, before) => show(&path, before, value),
+            (value, before) => show(&place, before, value),
         }
     }
 }
