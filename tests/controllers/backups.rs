@@ -206,7 +206,9 @@ async fn the_same_agents_are_taken_up_from_the_objects_of_each_tool() {
 async fn agents_that_muster_only_observes_by_now_come_back_from_the_objects_of_each_tool() {
     let set_policy = |rig: &Rig, policy: &str| {
         let patch = json!({ "spec": { "managementPolicy": policy } });
-        NAMES.iter().for_each(|name| rig.cluster.patch::<Agent>(&ObjectKey::new(NS, *name), &patch));
+        for name in NAMES {
+            rig.cluster.patch::<Agent>(&ObjectKey::new(NS, name), &patch);
+        }
     };
     for tool in TOOLS {
         let (mut old, gateway) = fleet().await;

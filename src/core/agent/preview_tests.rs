@@ -60,7 +60,7 @@ fn an_agent_that_moves_is_released_and_then_claimed_again() {
     fixture.desired.gateway.name = "other".into();
     fixture.observed = Observed { settled: true, ..Observed::default() };
     let preview = preview_of(&fixture);
-    let expected = ["release", "claim", "submit_entry", "write_files"];
+    let expected = ["release", "claim", "create", "submit_entry"];
     assert_eq!((&names(&preview)[..4], &preview.blocker), (&expected[..], &None));
     assert_eq!(preview.binds.map(|binding| binding.gateway.name), Some("other".into()));
 }
