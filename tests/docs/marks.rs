@@ -91,7 +91,7 @@ fn has_test(source: &str, function: &str) -> bool {
         let is_function =
             name.is_some_and(|rest| rest.strip_prefix(function).is_some_and(|rest| rest.starts_with('(')));
         let attributes = lines[..index].iter().rev().take_while(|above| above.starts_with("#["));
-        (is_function && attributes.into_iter().any(|line| is_attribute(line)))
+        (is_function && attributes.into_iter().any(&is_attribute))
             || line.strip_prefix("test(\"").is_some_and(|rest| rest.starts_with(&format!("{function}\"")))
             // A macro may make several tests, each by a line with its name.
             || (source.contains("macro_rules!") && line.starts_with(&format!("{function}: ")))
