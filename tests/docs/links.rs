@@ -32,7 +32,15 @@ pub(crate) fn links(text: &str) -> Vec<Link> {
         let joined = format!("{before}{words}");
         let mut parts = joined.split("](");
         let mut text = parts.next().unwrap_or_default().to_owned();
+        let mut ticks = text.matches('`').count();
         for part in parts {
+            // Within backticks there is code and no link.
+            let is_code = ticks % 2 == 1;
+            ticks += part.matches('`').count();
+            if is_code {
+                part.clone_into(&mut text);
+                continue;
+            }
             let Some((target, rest)) = part.split_once(')') else { break };
             let text = std::mem::replace(&mut text, rest.to_owned());
             let text = text.rsplit('[').next().unwrap_or_default().to_owned();
@@ -147,6 +155,7 @@ fn a_link_that_leads_nowhere_is_found() {
         "[`a_link_that_leads_nowhere_is_found`](../tests/docs/links.rs)",
         "[`tests/docs/links.rs`](../tests/docs/links.rs)",
         "```\n[x](nowhere)\n```\n[folder](../deploy)",
+        "`[a-z]([a-z-]*)` in [folder](../deploy)",
     ] {
         assert_eq!(fault(good), None, "{good}");
     }
