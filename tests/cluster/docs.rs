@@ -16,7 +16,7 @@ const FIRST: [&str; 2] = ["README.md", "docs/start-in-a-cluster.md"];
 
 /// Waits until the policy is in force: the API server loads a new policy some seconds after its creation.
 const PROTECTED_AGENT: &str = "printf 'apiVersion: muster.dev/v1alpha1\\nkind: Agent\\nmetadata: {name: archivist, namespace: fleet}\\nspec: {boardRef: {name: infrastructure}, deletionPolicy: Orphan}\\n' | kubectl apply -f -
-until kubectl annotate agents.muster.dev archivist -n fleet muster.dev/protected=maybe --dry-run=server 2>&1 | grep -q muster-protection; do sleep 1; done";
+until { kubectl annotate agents.muster.dev archivist -n fleet muster.dev/protected=maybe --dry-run=server 2>&1 || true; } | grep -q muster-protection; do sleep 1; done";
 
 const BEFORE: &[Before] = &[
     Before {
