@@ -38,7 +38,7 @@ pub(super) fn text(examined: &[Examined]) -> String {
     texts.join("\n")
 }
 
-/// Whether an object is among those that were looked at.
+/// Whether an object was looked at.
 pub(super) fn is_among(object: &Value, examined: &[Examined]) -> bool {
     let key = |object: &Value| (object["kind"].clone(), namespace(object).to_owned(), name(object).to_owned());
     examined.iter().any(|one| key(&one.object) == key(object))

@@ -193,7 +193,7 @@ struct ChosenAgents {
     planned: Vec<Arc<Agent>>,
     /// The Agents that are being deleted.
     deleted: Vec<Arc<Agent>>,
-    /// The ids that the files name, also those of Agents with a failure.
+    /// The ids that the files name. Agents with a failure are included.
     declared: BTreeSet<String>,
 }
 
@@ -206,7 +206,7 @@ fn deletion(agent: &Agent, gateway: &AgentGateway, inventory: &Inventory) -> Pla
     PlannedAgent::deleted(&key, id)
 }
 
-/// The ids of an Agent: those that its manifest and its status name.
+/// The ids that the manifest and the status of an Agent name.
 fn ids(manifest: &Value, agent: Option<&Agent>) -> impl Iterator<Item = String> {
     let named = manifest["spec"]["agentId"].as_str().map(str::to_owned);
     let status = agent.and_then(|agent| agent.status.as_ref());

@@ -28,7 +28,7 @@ const SHOWN: [ConditionType; 5] = [
     ConditionType::Settled,
 ];
 
-/// The checks of a gateway by a connection. The messages are those of the conditions of the AgentGateway.
+/// The checks of a gateway by a connection, with the messages of the AgentGateway's conditions.
 pub(super) fn of_gateway(object: &Value, mut gateway: AgentGateway, url: &Url, view: &GatewayView) -> Vec<Check> {
     let seen_version = gateway.status.as_ref().and_then(|status| status.server_version.clone());
     url.as_str().clone_into(&mut gateway.spec.url);

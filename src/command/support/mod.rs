@@ -158,7 +158,7 @@ async fn add_events(fleet: &FleetObjects, scope: Option<&str>, cluster: &Cluster
     let uids: BTreeSet<_> = all(fleet).map(uid).collect();
     let mut places: Vec<Option<&str>> = vec![scope];
     if scope.is_some() {
-        // Those of the gateways in other namespaces.
+        // The events of gateways in other namespaces.
         places = all(fleet).map(namespace).chain(scope).collect::<BTreeSet<_>>().into_iter().map(Some).collect();
     }
     let mut found = Vec::new();

@@ -48,7 +48,7 @@ pub(super) const TEXTS: [&str; 28] = [
     // The agent's own word.
     "status.heartbeat.currentTask",
 ];
-/// The fields of Muster whose names look like those of secret values: the name of a Secret, and maps about the token of an agent.
+/// The fields of Muster whose names look like names of secrets: the name of a Secret, and maps about the token of an agent.
 const OPEN_FIELDS: [&str; 3] = ["status.deviceSecret", "spec.token", "status.token"];
 /// The maps with keys and values of people's own.
 pub(super) const FREE: [&str; 2] = ["spec.config", "spec.identityProfile.extra"];
