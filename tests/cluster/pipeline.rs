@@ -117,11 +117,16 @@ impl<'a> Pipeline<'a> {
         self.until_current().await
     }
 
-    /// Fails if an object differs from the folder: the tool would apply it again and again.
-    async fn assert_no_difference(&self) -> Result<(), Failure> {
+    /// Waits until no object differs from the folder: the tool would apply it again and again. The operator may write a status between the two
+    /// reads of one comparison.
+    async fn until_no_difference(&self) -> Result<(), Failure> {
         let built = self.build().await?;
-        let output = self.fleet.try_run(&[&["diff"], &SERVER_SIDE[..], &["-"]].concat(), &built).await?;
-        if output.ok { Ok(()) } else { Err(format!("the cluster differs: {}{}", output.stdout, output.stderr).into()) }
+        until("the cluster to be as the folder", CONDITION_TIMEOUT, async || {
+            let compared = self.fleet.try_run(&[&["diff"], &SERVER_SIDE[..], &["-"]].concat(), &built).await;
+            let output = compared.map_err(|e| e.to_string())?;
+            if output.ok { Ok(()) } else { Err(format!("{}{}", output.stdout, output.stderr)) }
+        })
+        .await
     }
 }
 
@@ -153,7 +158,7 @@ pub(crate) async fn a_pipeline_applies_changes_suspends_and_prunes_a_fleet(stack
         ids.push(id);
     }
     assert!(stack.file(&fleet, "one", "SOUL.md").await?.contains("You serve one."));
-    pipeline.assert_no_difference().await?;
+    pipeline.until_no_difference().await?;
 
     // A change is done when it is in the files.
     templated["spec"]["identityProfile"]["purpose"] = json!("another purpose");
@@ -183,7 +188,7 @@ pub(crate) async fn a_pipeline_applies_changes_suspends_and_prunes_a_fleet(stack
     assert_eq!(fleet.field("agent/two", ".status.phase").await?, "Paused");
     let every = stack.openclaw.config()?["agents"]["entries"][&ids[1]]["heartbeat"]["every"].clone();
     assert_eq!(every, "0m", "the suspended agent is done, and has no heartbeat");
-    pipeline.assert_no_difference().await?;
+    pipeline.until_no_difference().await?;
 
     // What leaves the folder leaves the gateway.
     pipeline.run(&commit(&[templated])).await?;
