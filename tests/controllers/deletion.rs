@@ -1,5 +1,6 @@
 //! Deletion, in any order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -243,6 +244,34 @@ async fn many_removals_run_in_sequence_and_block_no_other_agent() {
     assert!(left >= 12, "{left} of 24 removals were pending");
     rig.until("the deletion of the other agents", |rig| rig.cluster.agents().len() == 1).await;
     assert_eq!(gateway.agents().len(), 1 + usize::from(gateway.agents().contains_key("main")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_waits_for_its_turn_of_removal_is_written_once_before_it() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    let names: Vec<_> = (0..8).map(|number| format!("a{number}")).collect();
+    for name in &names {
+        rig.worker(name);
+    }
+    rig.until_ready().await;
+    for _ in &names {
+        gateway.inject(Fault::on("agents.delete").delay(Duration::from_secs(10)));
+    }
+    for name in &names {
+        rig.delete::<Agent>(name);
+    }
+    rig.until("a removal to wait for its turn", |rig| rig.condition("a7", ConditionType::Ready).2.contains("its turn")).await;
+    rig.until("the deletions", |rig| rig.cluster.agents().is_empty()).await;
+    let mut versions = BTreeMap::<String, usize>::new();
+    for event in rig.cluster.history::<Agent>() {
+        let metadata = &event["object"]["metadata"];
+        if !metadata["deletionTimestamp"].is_null() {
+            *versions.entry(metadata["name"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    // The request of the user, the phase Deleting, and the end.
+    assert_eq!(versions, names.into_iter().map(|name| (name, 3)).collect());
 }
 
 #[tokio::test(start_paused = true)]

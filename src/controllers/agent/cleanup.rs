@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::removal::{self, RemovalRequest, presence, terminating_namespace};
 use crate::api::agent::{Agent, DeletionPolicy, Phase};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
 use crate::controllers::Context;
-use crate::controllers::gateway_handle::GatewayHandle;
+use crate::controllers::gateway_handle::{DeletePermit, GatewayHandle};
 use crate::controllers::status_writer::{Written, remove_binding, write_agent};
 use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
@@ -48,11 +50,77 @@ impl<E: Into<ReconcileError>> From<E> for Delay {
     }
 }
 
-/// Removes the bound agent from its gateway.
+/// What decides about an agent that is to be removed.
+struct Circumstances {
+    policy: DeletionPolicy,
+    given_by: &'static str,
+    gateway: Presence,
+    moved_to: Option<String>,
+    obstacle: Option<ReconcileError>,
+    now: Timestamp,
+}
+
+impl Circumstances {
+    fn of(ctx: &Context, agent: &Agent, binding: Option<&Binding>, handle: Option<&GatewayHandle>) -> Self {
+        let resource = binding.and_then(|b| ctx.state.store.gateway(&b.gateway));
+        let address = resource.as_ref().map(|gateway| address(&gateway.spec.url));
+        Self {
+            policy: binding.map_or_else(DeletionPolicy::default, |b| of_removal(agent, resource.as_deref(), b)),
+            given_by: given_by(agent),
+            gateway: binding.map_or(Presence::Absent, |b| presence(&ctx.state.store, b)),
+            moved_to: address.filter(|address| binding.is_some_and(|b| !b.is_at(address))),
+            obstacle: binding.and_then(|binding| obstacle(ctx, binding, handle)),
+            now: ctx.state.store.now(),
+        }
+    }
+
+    fn input(&self) -> CleanupInput<'_> {
+        CleanupInput {
+            policy: self.policy,
+            given_by: self.given_by,
+            gateway: self.gateway,
+            moved_to: self.moved_to.as_deref(),
+            obstacle: self.obstacle.as_ref(),
+            namespace: None,
+            now: self.now,
+        }
+    }
+}
+
+/// The turn of a removal among the removals of its gateway.
+enum Turn {
+    /// The removal needs no turn: nothing is removed, or the gateway cannot be asked.
+    NotNeeded,
+    Now(DeletePermit),
+    /// The Agent is reconciled again when its turn comes.
+    Later,
+}
+
+impl Turn {
+    /// Asks for the turn of an Agent that is being deleted.
+    fn of(ctx: &Context, agent: &Agent) -> Self {
+        let binding = Binding::of(agent);
+        let handle = binding.as_ref().and_then(|binding| handle_of(ctx, binding));
+        let (Some(binding), Some(handle)) = (binding, handle) else { return Self::NotNeeded };
+        let circumstances = Circumstances::of(ctx, agent, Some(&binding), Some(&handle));
+        let is_removed = matches!(cleanup::decide(Some(&binding), &circumstances.input()), CleanupDecision::Remove { .. });
+        if !is_removed || is_shared(&ctx.state.store, agent, &binding) {
+            return Self::NotNeeded;
+        }
+        handle.delete_permit(&ObjectKey::of(&agent.metadata)).map_or(Self::Later, Self::Now)
+    }
+}
+
+/// Removes the bound agent from its gateway, in its turn.
 ///
 /// # Errors
 /// The agent cannot be removed now, or a part of it stays. The binding stays.
-async fn remove_from_gateway(ctx: &Context, agent: &Agent, binding: Option<&Binding>) -> Result<(), Delay> {
+async fn remove_from_gateway(
+    ctx: &Context,
+    agent: &Agent,
+    binding: Option<&Binding>,
+    turn: Option<DeletePermit>,
+) -> Result<(), Delay> {
     if let Some(binding) = binding.filter(|binding| is_shared(&ctx.state.store, agent, binding)) {
         let message = format!(
             "agent {} stays on gateway {}: another Agent is bound to the same agent",
@@ -61,24 +129,13 @@ async fn remove_from_gateway(ctx: &Context, agent: &Agent, binding: Option<&Bind
         removal::report_left(ctx, agent, Some(binding), message, true).await;
         return Ok(());
     }
-    let gateway = binding.map_or(Presence::Absent, |b| presence(&ctx.state.store, b));
     let handle = binding.and_then(|binding| handle_of(ctx, binding));
-    let obstacle = binding.and_then(|binding| obstacle(ctx, binding, handle.as_deref()));
-    let resource = binding.and_then(|b| ctx.state.store.gateway(&b.gateway));
-    let address = resource.as_ref().map(|gateway| address(&gateway.spec.url));
-    let input = CleanupInput {
-        policy: binding.map_or_else(DeletionPolicy::default, |b| of_removal(agent, resource.as_deref(), b)),
-        given_by: given_by(agent),
-        gateway,
-        moved_to: address.as_deref().filter(|address| binding.is_some_and(|b| !b.is_at(address))),
-        obstacle: obstacle.as_ref(),
-        namespace: None,
-        now: ctx.state.store.now(),
-    };
+    let circumstances = Circumstances::of(ctx, agent, binding, handle.as_deref());
+    let input = circumstances.input();
     let mut decision = decide(ctx, agent, binding, &input).await;
     if let (CleanupDecision::Remove { delete_files }, Some(handle), Some(binding)) = (&decision, &handle, binding) {
         let removal = RemovalRequest { ctx, agent, binding, handle, delete_files: *delete_files };
-        match removal.run().await {
+        match removal.run(turn).await {
             Ok(()) => return Ok(()),
             Err(error) if waits_for_permit(&error) => return Err(error.into()),
             Err(error) => {
@@ -141,7 +198,7 @@ fn with_advice(ctx: &Context, agent: &Agent, binding: Option<&Binding>, wait: Re
 /// # Errors
 /// The agent cannot be removed now.
 pub(crate) async fn release(ctx: &Context, agent: &Agent, binding: &Binding) -> Result<Arc<Agent>, ReconcileError> {
-    remove_from_gateway(ctx, agent, Some(binding)).await.map_err(|delay| delay.error)?;
+    remove_from_gateway(ctx, agent, Some(binding), None).await.map_err(|delay| delay.error)?;
     if let Some(handle) = ctx.gateways.handle(&binding.gateway) {
         handle.cache.forget_agent(&binding.identity.agent_id);
     }
@@ -159,11 +216,20 @@ pub(crate) async fn release(ctx: &Context, agent: &Agent, binding: &Binding) -> 
 }
 
 /// Reconciles an Agent that is being deleted.
-pub(crate) async fn deleting(ctx: &Context, agent: &Agent) -> Requeue {
+pub(crate) async fn deleting(ctx: &Context, agent: &Arc<Agent>) -> Requeue {
     let has_finalizer = |agent: &Agent| ownership::has_finalizer(&agent.metadata, keys::AGENT_FINALIZER);
     if !has_finalizer(agent) {
         return Requeue::on_change();
     }
+    // Most Agents of a fleet that is deleted wait for their turn. They cost one write of the status.
+    let turn = match Turn::of(ctx, agent) {
+        Turn::NotNeeded => None,
+        Turn::Now(permit) => Some(permit),
+        Turn::Later => {
+            show_deleting(ctx, agent, Some(&removal::waits_for_turn())).await;
+            return Requeue::on_change();
+        }
+    };
     // The cache may lag behind a completed removal. A second removal would wait for the gateway in vain.
     let agent = match ctx.state.store.fresh_agent(&ObjectKey::of(&agent.metadata)).await {
         Ok(Some(now)) if now.metadata.uid == agent.metadata.uid && has_finalizer(&now) => now,
@@ -174,7 +240,7 @@ pub(crate) async fn deleting(ctx: &Context, agent: &Agent) -> Requeue {
     let written = if is_shown { None } else { show_deleting(ctx, &agent, None).await };
     let agent = written.as_ref().unwrap_or(&agent);
     let is_starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.is_starting(&binding.gateway));
-    match finalize(ctx, agent).await {
+    match finalize(ctx, agent, turn).await {
         Ok(()) => Requeue::on_change(),
         Err(Delay { error, .. }) if error.reason == Reason::DeletionBlocked && is_starting => Requeue::retry(),
         Err(Delay { error, ends_in }) => {
@@ -207,9 +273,9 @@ async fn show_deleting(ctx: &Context, agent: &Arc<Agent>, error: Option<&Reconci
     }
 }
 
-async fn finalize(ctx: &Context, agent: &Agent) -> Result<(), Delay> {
+async fn finalize(ctx: &Context, agent: &Agent, turn: Option<DeletePermit>) -> Result<(), Delay> {
     let binding = Binding::of(agent);
-    remove_from_gateway(ctx, agent, binding.as_ref()).await?;
+    remove_from_gateway(ctx, agent, binding.as_ref(), turn).await?;
     let token = super::token_secret::read(&ctx.state, agent, "").await?;
     if let Some(secret) = token.secret() {
         ctx.state.recent_secrets.forget(&super::token_secret::key(agent));

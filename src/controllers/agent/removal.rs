@@ -8,7 +8,7 @@ use crate::api::Reason;
 use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::controllers::Context;
-use crate::controllers::gateway_handle::GatewayHandle;
+use crate::controllers::gateway_handle::{DeletePermit, GatewayHandle};
 use crate::core::agent::binding::Binding;
 use crate::core::agent::cleanup::{
     Presence, TerminatingNamespace, blocked_by_folder, folder_obstacle, is_foreign_agent,
@@ -37,14 +37,14 @@ pub(super) struct RemovalRequest<'a> {
 }
 
 impl RemovalRequest<'_> {
-    /// Removes the agent, one at a time per gateway, and reports what became of its folder.
+    /// Removes the agent, in its turn among the removals of the gateway, and reports what became of its folder. Without a turn it asks for one.
     ///
     /// An Agent that is being deleted waits until its files are removed. An Agent that moves does not: what its former agent leaves is
     /// reported.
     ///
     /// # Errors
     /// The gateway refuses the removal; or, for an Agent that is being deleted, the folder cannot be removed or something is left.
-    pub(super) async fn run(&self) -> Result<(), ReconcileError> {
+    pub(super) async fn run(&self, turn: Option<DeletePermit>) -> Result<(), ReconcileError> {
         let Self { ctx, agent, binding, handle, delete_files } = *self;
         if handle.inventory().is_ok_and(|inventory| is_foreign_agent(&inventory, agent, binding)) {
             let id = &binding.identity.agent_id;
@@ -55,11 +55,8 @@ impl RemovalRequest<'_> {
             report_left(ctx, agent, Some(binding), message, true).await;
             return Ok(());
         }
-        let Some(_permit) = handle.delete_permit(&ObjectKey::of(&agent.metadata)) else {
-            return Err(ReconcileError::transient(
-                Reason::Deleting,
-                "the gateway removes one agent at a time; this removal waits for its turn",
-            ));
+        let Some(_permit) = turn.or_else(|| handle.delete_permit(&ObjectKey::of(&agent.metadata))) else {
+            return Err(waits_for_turn());
         };
         let inventory = handle.inventory()?;
         let kept = delete_files.then(|| folder_obstacle(&inventory, binding)).flatten();
@@ -114,6 +111,14 @@ impl RemovalRequest<'_> {
         publish_left(ctx, agent, Some(binding), &event).await;
         Ok(())
     }
+}
+
+/// The state of a removal before its turn.
+pub(super) fn waits_for_turn() -> ReconcileError {
+    ReconcileError::transient(
+        Reason::Deleting,
+        "the gateway removes one agent at a time; this removal waits for its turn",
+    )
 }
 
 async fn remove(handle: &GatewayHandle, binding: &Binding, delete_files: bool) -> Result<Deleted, ReconcileError> {
