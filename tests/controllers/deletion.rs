@@ -261,7 +261,8 @@ async fn an_agent_that_waits_for_its_turn_of_removal_is_written_once_before_it()
     for name in &names {
         rig.delete::<Agent>(name);
     }
-    rig.until("a removal to wait for its turn", |rig| rig.condition("a7", ConditionType::Ready).2.contains("its turn")).await;
+    rig.until("a removal to wait for its turn", |rig| rig.condition("a7", ConditionType::Ready).2.contains("its turn"))
+        .await;
     rig.until("the deletions", |rig| rig.cluster.agents().is_empty()).await;
     let mut versions = BTreeMap::<String, usize>::new();
     for event in rig.cluster.history::<Agent>() {

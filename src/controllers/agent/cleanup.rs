@@ -103,7 +103,8 @@ impl Turn {
         let handle = binding.as_ref().and_then(|binding| handle_of(ctx, binding));
         let (Some(binding), Some(handle)) = (binding, handle) else { return Self::NotNeeded };
         let circumstances = Circumstances::of(ctx, agent, Some(&binding), Some(&handle));
-        let is_removed = matches!(cleanup::decide(Some(&binding), &circumstances.input()), CleanupDecision::Remove { .. });
+        let is_removed =
+            matches!(cleanup::decide(Some(&binding), &circumstances.input()), CleanupDecision::Remove { .. });
         if !is_removed || is_shared(&ctx.state.store, agent, &binding) {
             return Self::NotNeeded;
         }
