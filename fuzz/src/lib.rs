@@ -1,6 +1,6 @@
 //! The targets of `tests/fuzz`, for libFuzzer.
 
-#![allow(dead_code, reason = "the targets need a part of the rig")]
+#![allow(dead_code, unused_imports, reason = "the targets need a part of the rig")]
 
 #[path = "../../tests/controllers/answers.rs"]
 mod answers;

@@ -176,7 +176,7 @@ impl Session {
             && matches!(&frame, Ok(Incoming::Response { id, .. }) if id == CONNECT_ID);
         if text.len() > PRE_AUTH_MESSAGE && !matches!(self.state, SessionState::Up) && !answers_connect {
             let size = text.len();
-            return self.misbehaves(format!(
+            return self.misbehaves(&format!(
                 "the gateway sent a message of {size} bytes, and before the login Muster reads at most {PRE_AUTH_MESSAGE} bytes"
             ));
         }
@@ -191,7 +191,7 @@ impl Session {
             Ok(Incoming::Response { id, result }) => self.response(&id, result),
             Ok(Incoming::Event { name, payload, seq }) => self.event(&name, payload, seq),
             Ok(Incoming::Unknown) => {}
-            Err(error) => self.close(format!("the gateway sent a text that is not a frame: {error}")),
+            Err(error) => self.close(&format!("the gateway sent a text that is not a frame: {error}")),
         }
     }
 
@@ -205,12 +205,12 @@ impl Session {
     /// Counts a message that no request asked for. Returns `false` when the gateway sent too many, and ends the session.
     fn count_unrequested(&mut self, bytes: usize, now: Instant) -> bool {
         let counted = self.inflow.count(bytes, matches!(self.state, SessionState::Up), now);
-        counted.map_err(|bound| self.misbehaves(bound)).is_ok()
+        counted.map_err(|bound| self.misbehaves(&bound)).is_ok()
     }
 
     fn response(&mut self, id: &str, result: Result<&RawValue, ErrorShape>) {
         if let Some(bound) = result.as_ref().err().and_then(ErrorShape::exceeded_wait) {
-            return self.misbehaves(bound);
+            return self.misbehaves(&bound);
         }
         let result = result.map_err(|error| self.redactor.error(error));
         match self.state {
@@ -242,7 +242,7 @@ impl Session {
             },
             Err(error) => match Refusal::read(&error) {
                 Some(refusal) => Some(refusal),
-                None => return self.close(format!("the gateway is not ready: {}", error.message)),
+                None => return self.close(&format!("the gateway is not ready: {}", error.message)),
             },
         };
         if let Some(refusal) = refusal {
@@ -271,7 +271,7 @@ impl Session {
 
     fn answer_challenge(&mut self, challenge: &RawValue) {
         let Ok(Challenge { nonce, ts }) = serde_json::from_str(challenge.get()) else {
-            return self.close("the gateway's challenge has no nonce or no time".into());
+            return self.close("the gateway's challenge has no nonce or no time");
         };
         let params = connect(&self.settings, &self.presented, &nonce, ts);
         self.outputs.push_back(Output::Send(frame::request(CONNECT_ID, "connect", &params)));
@@ -308,10 +308,10 @@ impl Session {
         }
         match self.state {
             SessionState::AwaitingChallenge | SessionState::AwaitingHello if self.handshake_deadline <= now => {
-                self.close(format!("no handshake within {} s", HANDSHAKE_TIMEOUT.as_secs()));
+                self.close(&format!("no handshake within {} s", HANDSHAKE_TIMEOUT.as_secs()));
             }
             SessionState::Up if self.last_received + self.tick * 2 <= now => {
-                self.close(format!("the gateway sent nothing for {} s", (self.tick * 2).as_secs()));
+                self.close(&format!("the gateway sent nothing for {} s", (self.tick * 2).as_secs()));
             }
             SessionState::AwaitingChallenge | SessionState::AwaitingHello | SessionState::Up | SessionState::Closed => {
             }
@@ -326,14 +326,15 @@ impl Session {
         }
     }
 
-    fn close(&mut self, why: String) {
+    /// The cause may repeat what the gateway sent: `serde_json` quotes a text in the place of a frame.
+    fn close(&mut self, why: &str) {
         self.state = SessionState::Closed;
-        self.outputs.push_back(Output::Close(why));
+        self.outputs.push_back(Output::Close(self.redactor.text(why)));
     }
 
-    fn misbehaves(&mut self, bound: String) {
+    fn misbehaves(&mut self, bound: &str) {
         self.state = SessionState::Closed;
-        self.outputs.push_back(Output::Misbehaves(bound));
+        self.outputs.push_back(Output::Misbehaves(self.redactor.text(bound)));
     }
 }
 
