@@ -11,6 +11,7 @@ use kube::runtime::watcher::Event;
 use tokio::sync::watch;
 
 use super::guarded::{Guarded, Unreadable};
+use super::versions::{is_end, is_later};
 use crate::api::object_key::ObjectKey;
 use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::core::index::Indexed;
@@ -70,7 +71,8 @@ impl<K: Indexed> Cache<K> {
     pub fn written(&self, object: &Arc<K>) {
         let key = ObjectKey::of(object.meta());
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        if tables.objects.get(&key).is_some_and(|known| is_later(object.meta(), known.meta())) {
+        let is_newer = |known: &Arc<K>| is_later(object.meta(), known.meta()) || is_end(object.meta(), known.meta());
+        if tables.objects.get(&key).is_some_and(is_newer) {
             let watched = tables.watched.remove(&key);
             let before = tables.insert(object);
             tables.watched.extend(watched.or(before).map(|watched| (key, watched)));
@@ -122,13 +124,6 @@ impl<K: Indexed> Cache<K> {
         let state = lists.get(ALL_NAMESPACES).or_else(|| lists.get(namespace));
         state.is_some_and(|state| *state == ListState::Complete)
     }
-}
-
-/// Whether one version of an object is later than another one. Versions are numbers that grow (Kubernetes 1.35, KEP-5504; every version
-/// that keeps its objects in etcd).
-fn is_later(one: &ObjectMeta, other: &ObjectMeta) -> bool {
-    let version = |meta: &ObjectMeta| meta.resource_version.as_ref().and_then(|version| version.parse::<u64>().ok());
-    one.uid == other.uid && version(one).zip(version(other)).is_some_and(|(one, other)| one > other)
 }
 
 struct Tables<K: Indexed> {

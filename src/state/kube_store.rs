@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret};
@@ -11,12 +10,12 @@ use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
 use tracing::debug;
 
 use super::cache::Cache;
 use super::caches::Caches;
 use super::event_recorder::EventRecorder;
+use super::request_limits::RequestLimits;
 use super::scope::of_scope;
 use super::store::{BoundAgents, Denial, EventTarget, MetadataChange, StoreError};
 use crate::api::agent::{Agent, AgentStatus};
@@ -25,18 +24,11 @@ use crate::api::object_key::ObjectKey;
 use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
 use crate::core::agent::binding::Binding;
+use crate::core::agent::status::is_ready;
 use crate::core::agent::templates::ConfigMapContent;
 use crate::core::event;
 use crate::core::index::Indexed;
 use crate::core::objects::{AgentIndex, BoardIndex, Coverage, GatewayIndex, Objects};
-
-/// The maximum number of open reads of the operator at the API server, without watches.
-const MAX_READS: usize = 16;
-/// The maximum number of open writes. Writes have places of their own: a new Agent does not wait for the reads of all others after a
-/// restart.
-const MAX_WRITES: usize = 16;
-/// How long the API server may take to answer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Tells the time of the day.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -54,8 +46,7 @@ pub struct KubeStore {
     caches: Caches,
     namespaces: WatchedNamespaces,
     recorder: EventRecorder,
-    reads: Arc<Semaphore>,
-    writes: Arc<Semaphore>,
+    limits: RequestLimits,
 }
 
 impl std::fmt::Debug for KubeStore {
@@ -69,20 +60,11 @@ impl KubeStore {
     #[must_use]
     pub fn new(client: Client, caches: Caches, namespaces: WatchedNamespaces, clock: WallClock) -> Self {
         let recorder = EventRecorder::new(client.clone());
-        let (reads, writes) = (Arc::new(Semaphore::new(MAX_READS)), Arc::new(Semaphore::new(MAX_WRITES)));
-        Self { client, clock, caches, namespaces, recorder, reads, writes }
+        Self { client, clock, caches, namespaces, recorder, limits: RequestLimits::default() }
     }
 
     fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
-    }
-
-    async fn read<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
-        send(&self.reads, request).await
-    }
-
-    async fn write<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
-        send(&self.writes, request).await
     }
 
     async fn patch_metadata<K>(&self, object: &K, change: &MetadataChange) -> Result<K, StoreError>
@@ -93,10 +75,10 @@ impl KubeStore {
         let params = PatchParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PatchParams::default() };
         let patch = change.patch(object.meta());
         let api = self.api::<K>(&namespace);
-        self.write(api.patch(&name, &params, &Patch::Merge(&patch))).await.map(without_managed_fields)
+        self.limits.write(api.patch(&name, &params, &Patch::Merge(&patch))).await.map(without_managed_fields)
     }
 
-    async fn replace_status<K>(&self, object: &K) -> Result<K, StoreError>
+    async fn replace_status<K>(&self, object: &K) -> Result<K, kube::Error>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -105,19 +87,8 @@ impl KubeStore {
             + std::fmt::Debug,
     {
         let ObjectKey { namespace, name } = ObjectKey::of(object.meta());
-        let api = self.api::<K>(&namespace);
-        self.write(api.replace_status(&name, &post_params(), object)).await.map(without_managed_fields)
+        self.api::<K>(&namespace).replace_status(&name, &post_params(), object).await.map(without_managed_fields)
     }
-}
-
-/// Waits for a permit, then for the answer.
-async fn send<T>(permits: &Semaphore, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
-    // The semaphore is never closed.
-    let _permit = permits.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))?;
-    let answer = tokio::time::timeout(REQUEST_TIMEOUT, request).await;
-    answer
-        .map_err(|_| StoreError::Failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())))?
-        .map_err(|e| store_error(&e))
 }
 
 fn post_params() -> PostParams {
@@ -135,13 +106,6 @@ fn noted<K: Indexed>(cache: &Cache<K>, written: K) -> Arc<K> {
     let written = Arc::new(written);
     cache.written(&written);
     written
-}
-
-fn store_error(error: &kube::Error) -> StoreError {
-    match error {
-        kube::Error::Api(status) => StoreError::of_answer(status.code, &status.message),
-        _ => StoreError::Failed(error.to_string()),
-    }
 }
 
 impl Objects for KubeStore {
@@ -218,7 +182,7 @@ impl KubeStore {
 
     /// An Agent from the API server, not from the cache.
     pub async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Arc<Agent>>, StoreError> {
-        let found = self.read(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await?;
+        let found = self.limits.read(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.map(without_managed_fields).map(Arc::new))
     }
 
@@ -227,7 +191,8 @@ impl KubeStore {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        self.read(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
+        let found = self.limits.read(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await?;
+        Ok(found.map(without_managed_fields))
     }
 
     /// The metadata of a Secret by name.
@@ -235,7 +200,7 @@ impl KubeStore {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        let found = self.read(self.api::<Secret>(&key.namespace).get_metadata_opt(&key.name)).await?;
+        let found = self.limits.read(self.api::<Secret>(&key.namespace).get_metadata_opt(&key.name)).await?;
         Ok(found.map(|secret| secret.metadata))
     }
 
@@ -244,7 +209,7 @@ impl KubeStore {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        let found = self.read(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
+        let found = self.limits.read(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.map(|map| ConfigMapContent {
             data: map.data.unwrap_or_default(),
             binary: map.binary_data.unwrap_or_default().into_keys().collect(),
@@ -253,7 +218,7 @@ impl KubeStore {
 
     /// The metadata of a namespace.
     pub async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
-        let found = self.read(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
+        let found = self.limits.read(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
         Ok(found.map(|namespace| namespace.metadata))
     }
 
@@ -267,7 +232,7 @@ impl KubeStore {
         let mut found = BoundAgents::default();
         for namespace in self.namespaces.watches() {
             let api: Api<DeserializeGuard<Agent>> = of_scope(&self.client, namespace.as_deref());
-            match (self.read(api.list(&ListParams::default())).await, namespace) {
+            match (self.limits.read(api.list(&ListParams::default())).await, namespace) {
                 (Ok(agents), _) => found.count += agents.items.iter().filter(bound).count(),
                 (Err(StoreError::Denied { denial: Denial::Rights, .. }), Some(namespace)) => {
                     found.refused.push(namespace);
@@ -281,13 +246,17 @@ impl KubeStore {
     /// Creates a Secret.
     pub async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let namespace = secret.namespace().unwrap_or_default();
-        self.write(self.api::<Secret>(&namespace).create(&post_params(), secret)).await
+        self.limits
+            .write(self.api::<Secret>(&namespace).create(&post_params(), secret))
+            .await
+            .map(without_managed_fields)
     }
 
     /// Replaces the version of a Secret that was read.
     pub async fn replace_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let ObjectKey { namespace, name } = ObjectKey::of(&secret.metadata);
-        self.write(self.api::<Secret>(&namespace).replace(&name, &post_params(), secret)).await
+        let written = self.limits.write(self.api::<Secret>(&namespace).replace(&name, &post_params(), secret)).await;
+        written.map(without_managed_fields)
     }
 
     /// Deletes the version of a Secret that was read. A Secret that does not exist is no error.
@@ -295,7 +264,7 @@ impl KubeStore {
         let ObjectKey { namespace, name } = ObjectKey::of(&secret.metadata);
         let only = Preconditions { uid: secret.uid(), resource_version: secret.resource_version() };
         let params = DeleteParams::default().preconditions(only);
-        match self.write(self.api::<Secret>(&namespace).delete(&name, &params)).await {
+        match self.limits.write(self.api::<Secret>(&namespace).delete(&name, &params)).await {
             Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -317,13 +286,18 @@ impl KubeStore {
 
     /// Replaces the status of an Agent.
     pub async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {
-        let written = self.replace_status(&Agent { status: Some(status.clone()), ..agent.clone() }).await?;
+        let new = Agent { status: Some(status.clone()), ..agent.clone() };
+        let written = Box::pin(self.replace_status(&new));
+        // A label or a time of an Agent that is Ready waits for the Agents that are not.
+        let is_late = is_ready(agent) && is_ready(&new);
+        let written = if is_late { self.limits.write_late(written).await } else { self.limits.write(written).await }?;
         Ok(noted(&self.caches.agents, written))
     }
 
     /// Replaces the status of a Board.
     pub async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Arc<Board>, StoreError> {
-        let written = self.replace_status(&Board { status: Some(status.clone()), ..board.clone() }).await?;
+        let written =
+            self.limits.write(self.replace_status(&Board { status: Some(status.clone()), ..board.clone() })).await?;
         Ok(noted(&self.caches.boards, written))
     }
 
@@ -333,7 +307,10 @@ impl KubeStore {
         gateway: &AgentGateway,
         status: &AgentGatewayStatus,
     ) -> Result<Arc<AgentGateway>, StoreError> {
-        let written = self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }).await?;
+        let written = self
+            .limits
+            .write(self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }))
+            .await?;
         Ok(noted(&self.caches.gateways, written))
     }
 
@@ -353,8 +330,11 @@ impl KubeStore {
             },
         };
         // Kubernetes takes the microseconds of an event, and its name has the nanoseconds.
-        let published = self.recorder.publish(&reference, event, (self.clock)());
-        if let Err(error) = self.write(published).await {
+        let published = Box::pin(self.recorder.publish(&reference, event, (self.clock)()));
+        // The end of an object waits for its last event.
+        let ends = matches!(target, EventTarget::Agent(agent) if agent.metadata.deletion_timestamp.is_some());
+        let published = if ends { self.limits.write(published).await } else { self.limits.write_late(published).await };
+        if let Err(error) = published {
             debug!(%error, reason = event.reason, "event refused");
         }
     }

@@ -1,8 +1,7 @@
-//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `caches`, `guarded`, `watch`, `scope`, `watch_retries`,
-//! `watch_health`), the reads
-//! and writes of Kubernetes (`store`, `kube_store`, `event_recorder`), the objects to reconcile after a change (`triggers`, `changes`), the reports of agents
-//! (`heartbeats`), the inventories of gateways (`inventories`, `unmanaged`), the token hashes (`tokens`), the token Secrets of a moment ago (`recent_secrets`), and the access
-//! control (`authz`, `kube_authz`).
+//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `caches`, `guarded`, `versions`, `watch`, `scope`,
+//! `watch_retries`, `watch_health`), the reads and writes of Kubernetes (`store`, `kube_store`, `request_limits`, `event_recorder`), the objects to
+//! reconcile after a change (`triggers`, `changes`), the reports of agents (`heartbeats`), the inventories of gateways (`inventories`,
+//! `unmanaged`), the token hashes (`tokens`), the token Secrets of a moment ago (`recent_secrets`), and the access control (`authz`, `kube_authz`).
 //!
 //! This folder uses the resources, the core and the values of gateways. It uses no controller and no HTTP.
 
@@ -17,12 +16,14 @@ pub mod inventories;
 pub mod kube_authz;
 pub mod kube_store;
 pub mod recent_secrets;
+mod request_limits;
 mod scope;
 pub mod store;
 pub mod tokens;
 pub mod triggers;
 pub mod unmanaged;
 pub mod unreadable;
+mod versions;
 pub mod watch;
 pub mod watch_health;
 mod watch_retries;

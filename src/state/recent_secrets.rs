@@ -1,6 +1,6 @@
 //! The token Secrets that were read or written a moment ago.
 //!
-//! An agent that is set up is reconciled several times within seconds, and each reconcile needs its token. Secrets are never watched, so a
+//! An agent that is set up is reconciled several times, among a thousand others within half a minute, and each reconcile needs its token. Secrets are never watched, so a
 //! change of a Secret is noticed with the next read in any case.
 
 use std::collections::HashMap;
@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use crate::api::object_key::ObjectKey;
 
 /// How long a Secret is as good as a new read.
-const RECENT: Duration = Duration::from_secs(10);
+const RECENT: Duration = Duration::from_secs(30);
 
-/// The token Secrets that were read or written within the last ten seconds.
+/// The token Secrets that were read or written within the last 30 seconds.
 #[derive(Default)]
 pub struct RecentSecrets {
     secrets: Mutex<HashMap<ObjectKey, (Instant, Secret)>>,
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_secret_is_recent_for_ten_seconds_and_then_forgotten() {
+    async fn a_secret_is_recent_for_half_a_minute_and_then_forgotten() {
         let (recent, key) = (RecentSecrets::default(), ObjectKey::new("fleet", "one-token"));
         recent.insert(key.clone(), Secret::default());
         tokio::time::advance(RECENT / 2).await;

@@ -52,6 +52,15 @@ impl StoreError {
     }
 }
 
+impl From<kube::Error> for StoreError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_answer(status.code, &status.message),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
 /// The words of kube-apiserver when a `ResourceQuota` denies a request.
 const QUOTA_WORDS: [&str; 4] =
     ["exceeded quota: ", "failed quota: ", "status unknown for quota: ", "insufficient quota "];

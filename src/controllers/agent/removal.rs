@@ -55,7 +55,7 @@ impl RemovalRequest<'_> {
             report_left(ctx, agent, Some(binding), message, true).await;
             return Ok(());
         }
-        let Some(_permit) = turn.or_else(|| handle.delete_permit(&ObjectKey::of(&agent.metadata))) else {
+        let Some(turn) = turn.or_else(|| handle.delete_permit(&ObjectKey::of(&agent.metadata))) else {
             return Err(waits_for_turn());
         };
         let inventory = handle.inventory()?;
@@ -66,6 +66,7 @@ impl RemovalRequest<'_> {
             return Err(blocked_by_folder(&inventory, binding, obstacle));
         }
         let deleted = remove(handle, binding, delete_files && kept.is_none()).await?;
+        drop(turn);
         if let Some(obstacle) = kept {
             let message = removal::kept(binding, &obstacle);
             report_left(ctx, agent, Some(binding), message, false).await;

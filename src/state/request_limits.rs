@@ -1,0 +1,115 @@
+//! How many requests of the operator the API server answers at one time, and which of them wait for others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::store::StoreError;
+
+/// The maximum number of open reads, without watches.
+const MAX_READS: usize = 16;
+/// The maximum number of open writes. Writes have places of their own: a new Agent does not wait for the reads of all others after a
+/// restart.
+const MAX_WRITES: usize = 16;
+/// The maximum number of open and waiting writes that nobody waits for. They stand in the line of all writes, so that they take a small part of it
+/// while thousands of Agents are set up, and do not wait otherwise.
+const MAX_LATE_WRITES: usize = 4;
+/// How long the API server may take to answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The places for requests at the API server, in the order of arrival. Clones share them.
+#[derive(Clone)]
+pub(super) struct RequestLimits {
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
+    late_writes: Arc<Semaphore>,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        let places = |number| Arc::new(Semaphore::new(number));
+        Self { reads: places(MAX_READS), writes: places(MAX_WRITES), late_writes: places(MAX_LATE_WRITES) }
+    }
+}
+
+impl RequestLimits {
+    /// A read.
+    pub(super) async fn read<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
+        send(&self.reads, request).await
+    }
+
+    /// A write.
+    pub(super) async fn write<T>(
+        &self,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, StoreError> {
+        send(&self.writes, request).await
+    }
+
+    /// A write that nobody waits for: an event, or the status of an Agent that is Ready in any case.
+    pub(super) async fn write_late<T>(
+        &self,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, StoreError> {
+        let _place = place(&self.late_writes).await?;
+        self.write(request).await
+    }
+}
+
+async fn place(places: &Semaphore) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
+    // The semaphore is never closed.
+    places.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))
+}
+
+/// Waits for a place, then for the answer.
+async fn send<T>(places: &Semaphore, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
+    let _place = place(places).await?;
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT, request).await;
+    Ok(answer.map_err(|_| StoreError::Failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())))??)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use futures::FutureExt;
+    use futures::future::{LocalBoxFuture, join_all};
+
+    use super::*;
+
+    /// A request that takes a second and counts itself.
+    fn request(answered: &Rc<Cell<usize>>) -> LocalBoxFuture<'static, Result<(), kube::Error>> {
+        let answered = Rc::clone(answered);
+        async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            answered.set(answered.get() + 1);
+            Ok(())
+        }
+        .boxed_local()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_writes_take_a_small_part_of_the_places_while_others_wait() {
+        let limits = RequestLimits::default();
+        let (late, others) = (Rc::default(), Rc::default());
+        let first = join_all((0..1000).map(|_| limits.write_late(request(&late))));
+        let second = join_all((0..160).map(|_| limits.write(request(&others))));
+        let both = async { tokio::join!(first, second) };
+        // Ten seconds are enough for 160 writes alone.
+        let ended = tokio::time::timeout(Duration::from_millis(11_500), both).await;
+        assert!(ended.is_err(), "a thousand late writes take longer");
+        assert_eq!(others.get(), 160);
+        assert!((1..=16).contains(&late.get()), "{} late writes", late.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_write_does_not_wait_for_anything_when_there_is_nothing_to_wait_for() {
+        let limits = RequestLimits::default();
+        let late = Rc::default();
+        let all = join_all((0..MAX_LATE_WRITES).map(|_| limits.write_late(request(&late))));
+        tokio::time::timeout(Duration::from_millis(1_100), all).await.unwrap();
+        assert_eq!(late.get(), MAX_LATE_WRITES);
+    }
+}
