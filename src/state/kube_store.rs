@@ -288,8 +288,9 @@ impl KubeStore {
     pub async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {
         let new = Agent { status: Some(status.clone()), ..agent.clone() };
         let written = Box::pin(self.replace_status(&new));
-        // A label or a time of an Agent that is Ready waits for the Agents that are not.
-        let is_late = is_ready(agent) && is_ready(&new);
+        // A label or a time of an Agent that is Ready waits for the Agents that are not. A token does not wait.
+        let token = |agent: &Agent| agent.status.as_ref().and_then(|status| status.token.clone());
+        let is_late = is_ready(agent) && is_ready(&new) && token(agent) == token(&new);
         let written = if is_late { self.limits.write_late(written).await } else { self.limits.write(written).await }?;
         Ok(noted(&self.caches.agents, written))
     }
