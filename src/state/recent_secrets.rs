@@ -1,7 +1,7 @@
 //! The token Secrets that were read or written a moment ago.
 //!
-//! An agent that is set up is reconciled several times, among a thousand others within half a minute, and each reconcile needs its token. Secrets are never watched, so a
-//! change of a Secret is noticed with the next read in any case.
+//! An agent that is set up is reconciled several times, among a thousand others within half a minute, and each reconcile needs its token.
+//! Secrets are never watched, so a change of a Secret is noticed with the next read in any case.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::store::StoreError;
 
@@ -57,7 +57,7 @@ impl RequestLimits {
     }
 }
 
-async fn place(places: &Semaphore) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
+async fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, StoreError> {
     // The semaphore is never closed.
     places.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))
 }

@@ -25,6 +25,24 @@ async fn provisioned() -> (Rig, Simulator, String) {
     (rig, gateway, id)
 }
 
+/// So many Agents, which have been Ready and are deleted at once, on a gateway that takes ten seconds for each removal.
+async fn removed_slowly(count: usize) -> (Rig, Simulator, Vec<String>) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    let names: Vec<_> = (0..count).map(|number| format!("a{number:02}")).collect();
+    for name in &names {
+        rig.worker(name);
+    }
+    rig.until_ready().await;
+    for _ in &names {
+        gateway.inject(Fault::on("agents.delete").delay(Duration::from_secs(10)));
+    }
+    for name in &names {
+        rig.delete::<Agent>(name);
+    }
+    (rig, gateway, names)
+}
+
 fn agent_gone(rig: &Rig) -> bool {
     rig.cluster.agents().is_empty()
 }
@@ -225,19 +243,7 @@ async fn the_event_of_a_removal_names_the_folder_and_where_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn many_removals_run_in_sequence_and_block_no_other_agent() {
-    let (mut rig, gateway) = Rig::new();
-    rig.board("ops");
-    let names: Vec<_> = (0..24).map(|number| format!("a{number:02}")).collect();
-    for name in &names {
-        rig.worker(name);
-    }
-    rig.until_ready().await;
-    for _ in &names {
-        gateway.inject(Fault::on("agents.delete").delay(Duration::from_secs(10)));
-    }
-    for name in &names {
-        rig.delete::<Agent>(name);
-    }
+    let (mut rig, gateway, _) = removed_slowly(24).await;
     rig.worker("z");
     rig.until("the new agent to be Ready", |rig| rig.condition("z", ConditionType::Ready).0 == "True").await;
     let left = rig.cluster.agents().len() - 1;
@@ -248,21 +254,11 @@ async fn many_removals_run_in_sequence_and_block_no_other_agent() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_waits_for_its_turn_of_removal_is_written_once_before_it() {
-    let (mut rig, gateway) = Rig::new();
-    rig.board("ops");
-    let names: Vec<_> = (0..8).map(|number| format!("a{number}")).collect();
-    for name in &names {
-        rig.worker(name);
-    }
-    rig.until_ready().await;
-    for _ in &names {
-        gateway.inject(Fault::on("agents.delete").delay(Duration::from_secs(10)));
-    }
-    for name in &names {
-        rig.delete::<Agent>(name);
-    }
-    rig.until("a removal to wait for its turn", |rig| rig.condition("a7", ConditionType::Ready).2.contains("its turn"))
-        .await;
+    let (mut rig, _gateway, names) = removed_slowly(8).await;
+    rig.until("a removal to wait for its turn", |rig| {
+        rig.condition("a07", ConditionType::Ready).2.contains("its turn")
+    })
+    .await;
     rig.until("the deletions", |rig| rig.cluster.agents().is_empty()).await;
     let mut versions = BTreeMap::<String, usize>::new();
     for event in rig.cluster.history::<Agent>() {
