@@ -1,7 +1,7 @@
 //! The controllers: queues, panics, deadlines, backoff.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub struct Controller<K: Indexed> {
     pub cache: Cache<K>,
     /// The keys of the objects to reconcile.
     pub queue: UnboundedReceiver<ObjectKey>,
-    /// How long a key waits after it arrives, so that several triggers of an object lead to one reconcile.
+    /// How long a key waits after it arrives, so that several triggers of an object lead to one reconcile. The first key of an object that
+    /// was settled before this operator started does not wait: its gateway's connection, for example, is what others wait for.
     pub window: Duration,
     /// The largest number of reconciles at one time. The other keys wait in the order of their priority and their arrival.
     pub concurrency: usize,
@@ -71,6 +72,7 @@ where
     let priority = |key: &ObjectKey| {
         if cache.get(key).is_none_or(|object| object.is_settled()) { Priority::Routine } else { Priority::Urgent }
     };
+    let mut heard = HashSet::new();
     // The tasks end when this future is dropped.
     let mut running = JoinSet::new();
     loop {
@@ -79,6 +81,7 @@ where
         {
             let Some(object) = cache.get(&key) else {
                 guard.forget(&key);
+                heard.remove(&key);
                 queue.done(&key);
                 continue;
             };
@@ -93,8 +96,8 @@ where
             () = shutdown.cancelled() => break,
             Some(ended) = running.join_next() => end(&mut queue, &guard, ended),
             Some(key) = keys.recv() => {
-                if window.is_zero() {
-                    let priority = priority(&key);
+                let priority = priority(&key);
+                if window.is_zero() || heard.insert(key.clone()) && priority == Priority::Routine {
                     queue.add(key, priority);
                 } else {
                     queue.add_after(key, window);

@@ -24,12 +24,21 @@ fn a_failing_object_is_retried_with_backoff_and_within_the_wait_it_asks_for() {
     assert!(guard.wait(&key, Requeue::retry()) < Some(soon), "a new object of this name begins anew");
 }
 
+/// A Board that this operator has not looked at.
+fn board(name: &str) -> Board {
+    let mut board = Board::new(name, serde_json::from_value(json!({ "gatewayRef": { "name": "gw" } })).unwrap());
+    board.metadata.namespace = Some("fleet".into());
+    board
+}
+
 /// A controller of these Boards, and the sender of its queue.
 fn controller(names: &[&str]) -> (Controller<Board>, mpsc::UnboundedSender<ObjectKey>) {
+    controller_of(names.iter().map(|name| board(name)))
+}
+
+fn controller_of(boards: impl IntoIterator<Item = Board>) -> (Controller<Board>, mpsc::UnboundedSender<ObjectKey>) {
     let (cache, mut writer) = cache_of_all();
-    for name in names {
-        let mut board = Board::new(name, serde_json::from_value(json!({ "gatewayRef": { "name": "gw" } })).unwrap());
-        board.metadata.namespace = Some("fleet".into());
+    for board in boards {
         writer.apply(Event::Apply(Guarded(Ok(board))));
     }
     let (sender, queue) = mpsc::unbounded_channel();
@@ -202,6 +211,35 @@ async fn frequent_keys_delay_nothing() {
         seen.recv().await.unwrap();
     }
     assert!(began.elapsed() <= Duration::from_millis(1800), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settled_object_does_not_wait_after_a_start_and_its_later_triggers_are_batched() {
+    let ready = json!({ "type": "Ready", "status": "True", "reason": "Ready", "message": "",
+        "lastTransitionTime": "2026-11-30T12:00:00Z" });
+    let status = json!({ "observedGeneration": 1, "conditions": [ready] });
+    let mut settled = board("settled");
+    settled.metadata.generation = Some(1);
+    settled.status = Some(serde_json::from_value(status).unwrap());
+    let (controller, keys) = controller_of([settled, board("new")]);
+    let controller = Controller { window: Duration::from_millis(500), ..controller };
+    let (seen_sender, mut seen) = mpsc::unbounded_channel();
+    let start = tokio::time::Instant::now();
+    let reconcile = move |board: Arc<Board>| {
+        seen_sender.send((board.metadata.name.clone().unwrap(), start.elapsed().as_millis())).unwrap();
+        async { Requeue::on_change() }
+    };
+    tokio::spawn(run(controller, CancellationToken::new(), reconcile));
+    for name in ["new", "settled", "new", "settled", "settled"] {
+        keys.send(ObjectKey::new("fleet", name)).unwrap();
+    }
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        let (name, at) = seen.recv().await.unwrap();
+        order.push((name, at / 100));
+    }
+    order.sort();
+    assert_eq!(order, [("new".to_owned(), 5), ("settled".to_owned(), 0), ("settled".to_owned(), 5)]);
 }
 
 #[tokio::test(start_paused = true)]

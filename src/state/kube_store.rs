@@ -188,10 +188,20 @@ impl KubeStore {
 
     /// A Secret by name.
     pub async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
+        self.read_secret(key, false).await
+    }
+
+    /// The token Secret of an Agent. After a restart, the Secrets of all Agents are read. Those of Ready Agents wait for the others.
+    pub async fn token_secret(&self, agent: &Agent, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
+        self.read_secret(key, is_ready(agent)).await
+    }
+
+    async fn read_secret(&self, key: &ObjectKey, is_late: bool) -> Result<Option<Secret>, StoreError> {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        let found = self.limits.read(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await?;
+        let read = async { self.api::<Secret>(&key.namespace).get_opt(&key.name).await };
+        let found = if is_late { self.limits.read_late(read).await } else { self.limits.read(read).await }?;
         Ok(found.map(without_managed_fields))
     }
 

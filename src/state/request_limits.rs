@@ -12,9 +12,9 @@ const MAX_READS: usize = 16;
 /// The maximum number of open writes. Writes have places of their own: a new Agent does not wait for the reads of all others after a
 /// restart.
 const MAX_WRITES: usize = 16;
-/// The maximum number of open and waiting writes that nobody waits for. They stand in the line of all writes, so that they take a small part of it
-/// while thousands of Agents are set up, and do not wait otherwise.
-const MAX_LATE_WRITES: usize = 4;
+/// The maximum number of open and waiting reads, and of such writes, that nobody waits for. They stand in the line of all others, so that they
+/// take a small part of it while thousands of Agents are set up or looked at, and do not wait otherwise.
+const MAX_LATE: usize = 4;
 /// How long the API server may take to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -22,6 +22,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(super) struct RequestLimits {
     reads: Arc<Semaphore>,
+    late_reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     late_writes: Arc<Semaphore>,
 }
@@ -29,7 +30,12 @@ pub(super) struct RequestLimits {
 impl Default for RequestLimits {
     fn default() -> Self {
         let places = |number| Arc::new(Semaphore::new(number));
-        Self { reads: places(MAX_READS), writes: places(MAX_WRITES), late_writes: places(MAX_LATE_WRITES) }
+        Self {
+            reads: places(MAX_READS),
+            late_reads: places(MAX_LATE),
+            writes: places(MAX_WRITES),
+            late_writes: places(MAX_LATE),
+        }
     }
 }
 
@@ -37,6 +43,15 @@ impl RequestLimits {
     /// A read.
     pub(super) async fn read<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
         send(&self.reads, request).await
+    }
+
+    /// A read that nobody waits for: for an Agent that is Ready in any case.
+    pub(super) async fn read_late<T>(
+        &self,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, StoreError> {
+        let _place = place(&self.late_reads).await?;
+        self.read(request).await
     }
 
     /// A write.
@@ -105,11 +120,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_read_for_a_new_agent_waits_for_few_of_the_reads_for_ready_ones() {
+        let limits = RequestLimits::default();
+        let (late, others) = (Rc::default(), Rc::default());
+        let first = join_all((0..1000).map(|_| limits.read_late(request(&late))));
+        let second = limits.read(request(&others));
+        let both = async { tokio::join!(first, second) };
+        let ended = tokio::time::timeout(Duration::from_millis(1_100), both).await;
+        assert!(ended.is_err(), "a thousand late reads take longer");
+        assert_eq!((others.get(), late.get()), (1, MAX_LATE));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_late_write_does_not_wait_for_anything_when_there_is_nothing_to_wait_for() {
         let limits = RequestLimits::default();
         let late = Rc::default();
-        let all = join_all((0..MAX_LATE_WRITES).map(|_| limits.write_late(request(&late))));
+        let all = join_all((0..MAX_LATE).map(|_| limits.write_late(request(&late))));
         tokio::time::timeout(Duration::from_millis(1_100), all).await.unwrap();
-        assert_eq!(late.get(), MAX_LATE_WRITES);
+        assert_eq!(late.get(), MAX_LATE);
     }
 }

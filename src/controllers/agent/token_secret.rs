@@ -25,7 +25,7 @@ pub(crate) fn key(agent: &Agent) -> ObjectKey {
 /// Reads the token Secret of an agent.
 pub(crate) async fn read(state: &State, agent: &Agent, api_url: &str) -> Result<Token, StoreError> {
     let key = key(agent);
-    Ok(match state.store.secret(&key).await? {
+    Ok(match state.store.token_secret(agent, &key).await? {
         None => Token::missing(),
         Some(secret) => {
             state.recent_secrets.insert(key, secret.clone());
