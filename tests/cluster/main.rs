@@ -109,9 +109,6 @@ fn main() {
     let tests = tests![
         // The longest tests begin first, so that none remains alone at the end.
         outages::repeated_operator_kills_create_no_second_agent,
-        outages::a_killed_gateway_is_reported_and_recovers,
-        imports::no_byte_changes_on_2026_9_6,
-        old_versions::agents_survive_two_upgrades_in_the_middle_of_their_set_up,
         deletion::a_refused_and_a_partial_deletion_name_what_is_left_and_their_way_out,
         outages::a_frozen_gateway_is_noticed_and_recovers,
         main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
@@ -123,8 +120,6 @@ fn main() {
         namespaces::an_operator_with_roles_works_in_their_namespaces_and_nowhere_else,
         replicas::a_frozen_and_a_terminated_leader_are_replaced_and_no_agent_notices,
         backups::a_lost_cluster_is_restored_with_the_same_agents_and_their_memory,
-        imports::no_byte_changes_on_2026_7_1,
-        old_versions::thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute,
         remote::a_remote_gateway_is_trusted_by_its_certificate_and_approves_the_device,
         // The other tests by topic. The tests that remove the operator come last.
         canary::planted_secrets_are_found,
@@ -154,8 +149,6 @@ fn main() {
         people::the_api_matches_its_openapi_document,
         adoption::imported_agents_are_adopted_unchanged_and_stay_after_the_manifests_are_deleted,
         soul_directory::a_soul_is_fetched_over_https_from_an_allowed_private_address,
-        old_versions::the_main_job_works_on_2026_5_28,
-        old_versions::the_main_job_works_on_2026_7_1,
         bad_input::bad_references_and_templates_end_in_conditions_with_the_remedy,
         bad_input::an_object_that_cannot_be_read_gets_an_event_and_the_others_are_served,
         bad_input::a_wrong_token_and_an_unreachable_gateway_are_reported_and_recover,
@@ -177,8 +170,16 @@ fn main() {
         uninstall::an_operator_that_is_installed_again_continues_with_the_same_agents,
         uninstall::the_documented_commands_leave_nothing,
     ];
-    // `make test-long` runs these.
-    let long = tests![imports::no_byte_changes_on_2026_9_6_in_the_other_shapes];
+    // `make test-long` runs these: each starts gateways of its own, which takes 15 s to 20 s of a core for each.
+    let long = tests![
+        old_versions::agents_survive_two_upgrades_in_the_middle_of_their_set_up,
+        imports::no_byte_changes_on_2026_9_6,
+        imports::no_byte_changes_on_2026_7_1,
+        old_versions::the_main_job_works_on_2026_5_28,
+        old_versions::the_main_job_works_on_2026_7_1,
+        old_versions::thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute,
+        outages::a_killed_gateway_is_reported_and_recovers,
+    ];
     let trial = |(name, test): (&'static str, Test)| {
         let lanes = Arc::clone(&lanes);
         Trial::test(name, move || lanes.run(name, test))

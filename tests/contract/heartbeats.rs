@@ -13,9 +13,9 @@ use muster_simulator::Simulator;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::run::Run;
+use crate::run::{Run, long};
 use crate::subject::{STEP_TIMEOUT, Subject, new_entry, repeated};
-use crate::{SIMULATED, Test};
+use crate::{NEWEST, SIMULATED, Test};
 
 const HEARTBEATS: &str = "an_empty_heartbeat_block_keeps_the_heartbeat_of_an_agent";
 const SCHEDULE: &str = "the_gateway_shows_when_and_whether_heartbeats_run";
@@ -34,9 +34,10 @@ pub(crate) fn trials(run: &Run) -> Vec<Trial> {
             })
         })
     };
-    let real =
-        SIMULATED.map(|(version, _)| run.real(format!("OpenClaw {version}: {HEARTBEATS}"), move || on_real(version)));
-    [fresh, SHARING].into_iter().flat_map(simulated).chain(real).collect()
+    let real = |version: &'static str| run.real(format!("OpenClaw {version}: {HEARTBEATS}"), move || on_real(version));
+    let others = SIMULATED.into_iter().map(|(version, _)| version).filter(|version| *version != NEWEST);
+    let simulated = [fresh, SHARING].into_iter().flat_map(simulated);
+    simulated.chain([real(NEWEST)]).chain(long(others.map(real))).collect()
 }
 
 /// The entry of an agent whose heartbeats are on.

@@ -1,7 +1,7 @@
 //! Kills of the real 2026.9.6 near a request: the client's error, and the final state on the disk.
 //!
-//! A kill comes once, and each order of the kill, the request and the answer ends in the same state. The tests of `make test-long` repeat their
-//! kill until it came at the time that they need; in `make test` the simulator has the kills at chosen times (`tests/controllers/faults.rs`).
+//! `make test-long` runs them; in `make test` the simulator is killed (`tests/controllers/faults.rs`). A kill comes once, and each order of the
+//! kill, the request and the answer ends in the same state. Two tests repeat their kill until it came at the time that they need.
 //!
 //! The times of the kills were measured on 2026.9.6: a kill during the reload after a config write leaves the gateway unsettled
 //! for 300 s from the kill, beginning with the next write that the gateway accepts (docs/gateway-facts.md).
@@ -20,7 +20,7 @@ use muster_simulator::{Profile, Simulator};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::run::Run;
+use crate::run::{Run, long};
 use crate::subject::{Subject, new_entry, repeated};
 
 type KillTest = for<'a> fn(&'a mut OpenClaw) -> LocalBoxFuture<'a, Result<(), Failure>>;
@@ -32,7 +32,7 @@ const RECOVERY_TIMEOUT: Duration = Duration::from_mins(6);
 const EARLY_KILL: Duration = Duration::from_millis(10);
 /// The time for which the writer collects entries.
 const BATCH_WINDOW: Duration = Duration::from_millis(300);
-/// The number of kills before a test of `make test-long` fails because none came in time.
+/// The number of kills before a test fails because none came in time.
 const MAX_KILLS: usize = 5;
 /// At this time after the request, the gateway is in the middle of a removal. After such a kill 2026.9.6 boots in about half of
 /// the cases (docs/gateway-facts.md).
@@ -44,6 +44,7 @@ macro_rules! kills {
     };
 }
 
+/// Kills that come at any time. They share a gateway.
 const KILLS: [(&str, KillTest); 4] = kills![
     a_config_write_and_a_kill_make_each_agent_once,
     a_creation_and_a_kill_make_one_agent,
@@ -51,7 +52,7 @@ const KILLS: [(&str, KillTest); 4] = kills![
     a_removal_and_a_kill_are_completed_after_the_documented_remedy,
 ];
 
-/// Tests that need minutes and a kill at a certain time, for `make test-long`.
+/// Tests that need minutes and a kill at a certain time, with a gateway each.
 const SLOW_KILLS: [(&str, KillTest); 2] = kills![
     a_gateway_killed_during_a_reload_gets_no_writes_until_it_applies_its_config,
     a_removal_interrupted_late_by_a_kill_is_completed_after_the_documented_remedy,
@@ -61,18 +62,13 @@ const UNSETTLED: &str = "a_gateway_that_does_not_apply_its_config_gets_no_writes
 
 type Parts = Option<(OpenClaw, ScriptedModel)>;
 
-/// Tests that share a gateway, and one on the simulator.
 pub(crate) fn trials(run: &Run) -> Vec<Trial> {
-    let shared = Arc::default();
-    let mut trials: Vec<_> = KILLS.iter().map(|test| trial(run, &shared, test)).collect();
     let profile = Profile::v2026_9_6().with_token("token");
-    trials.push(run.simulated(format!("simulator {}: {UNSETTLED}", super::NEWEST), move || on_simulator(profile)));
-    trials
-}
-
-/// Tests with a gateway each, which run only with `--ignored`.
-pub(crate) fn slow_trials(run: &Run) -> Vec<Trial> {
-    SLOW_KILLS.iter().map(|test| trial(run, &Arc::default(), test).with_ignored_flag(true)).collect()
+    let simulated = run.simulated(format!("simulator {}: {UNSETTLED}", super::NEWEST), move || on_simulator(profile));
+    let shared = Arc::default();
+    let slow = SLOW_KILLS.iter().map(|test| trial(run, &Arc::default(), test));
+    let kills = KILLS.iter().map(|test| trial(run, &shared, test));
+    [simulated].into_iter().chain(long(slow.chain(kills))).collect()
 }
 
 fn trial(run: &Run, shared: &Arc<Mutex<Parts>>, (name, test): &(&str, KillTest)) -> Trial {

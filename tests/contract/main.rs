@@ -26,7 +26,7 @@ use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::{Profile, Simulator};
 use tokio::sync::Mutex;
 
-use crate::run::Run;
+use crate::run::{Run, long};
 use crate::subject::Subject;
 
 type Test = for<'a> fn(&'a Subject) -> LocalBoxFuture<'a, Result<(), Failure>>;
@@ -174,12 +174,17 @@ fn main() {
         let _ = run.report.finish();
         conclusion.exit();
     }
-    let mut trials = kills::slow_trials(&run);
+    let mut trials = Vec::new();
     for (version, _) in SIMULATED {
         let of = (version, version == RESTARTING);
-        trials.extend(RealGateway::trials(&run, of, PREPARED_AGENTS, SUITE.into_iter().chain(trash::tests(version))));
+        let suite = RealGateway::trials(&run, of, PREPARED_AGENTS, SUITE.into_iter().chain(trash::tests(version)));
         let about_configs = layouts::tests(version).into_iter().chain([heartbeats::SHARING]);
-        trials.extend(RealGateway::trials(&run, of, 0, about_configs));
+        let about_configs = RealGateway::trials(&run, of, 0, about_configs);
+        match version {
+            NEWEST => trials.extend(suite.into_iter().chain(about_configs)),
+            RESTARTING => trials.extend(suite.into_iter().chain(long(about_configs))),
+            _ => trials.extend(long(suite.into_iter().chain(about_configs))),
+        }
     }
     trials.extend(kills::trials(&run));
     trials.extend(heartbeats::trials(&run).into_iter().chain(layouts::trials(&run)));

@@ -5,7 +5,7 @@ use muster::openclaw::Auth;
 use muster::openclaw::model::RefusalKind;
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 
-use crate::run::Run;
+use crate::run::{Run, long};
 use crate::subject::{Subject, connect_refusal};
 
 const PASSWORD: &str = "the-gateways-password";
@@ -15,7 +15,7 @@ pub(crate) fn trials(run: &Run) -> Vec<Trial> {
         let name = "the_right_password_connects_and_a_wrong_one_is_bad_credentials";
         run.real(format!("OpenClaw {version}, by password: {name}"), move || check_password(version))
     };
-    [super::RESTARTING, super::NEWEST].map(trial).into()
+    [trial(super::NEWEST)].into_iter().chain(long([trial(super::RESTARTING)])).collect()
 }
 
 async fn check_password(version: &'static str) -> Result<(), Failure> {

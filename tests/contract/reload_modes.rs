@@ -7,7 +7,7 @@ use muster_simulator::{Profile, Simulator};
 use serde_json::json;
 
 use crate::NEWEST;
-use crate::run::Run;
+use crate::run::{Run, long};
 use crate::subject::{STEP_TIMEOUT, Subject, new_entry, repeated};
 
 const OFF: &str = "a_gateway_whose_reload_is_off_stores_writes_and_shows_what_waits_for_a_restart";
@@ -23,14 +23,13 @@ pub(crate) fn trials(run: &Run) -> Vec<Trial> {
     let simulated = |mode: &'static str, version: &'static str, profile: fn() -> Profile| {
         run.simulated(format!("simulator {version}: {}", name(mode)), move || on_simulator(mode, profile()))
     };
-    vec![
-        real("off", NEWEST),
-        real("restart", NEWEST),
-        real("restart", RESTARTS),
+    let simulated = [
         simulated("off", NEWEST, Profile::v2026_9_6),
         simulated("restart", NEWEST, Profile::v2026_9_6),
         simulated("restart", RESTARTS, Profile::v2026_7_1),
-    ]
+    ];
+    let real = [real("off", NEWEST), real("restart", NEWEST), real("restart", RESTARTS)];
+    simulated.into_iter().chain(long(real)).collect()
 }
 
 async fn on_real(mode: &str, version: &str) -> Result<(), Failure> {

@@ -50,13 +50,11 @@ pub(crate) fn trials(run: &Run) -> Vec<Trial> {
             simulator.write_config(one_agent());
             check_long(&Subject::simulated(simulator).await?).await
         }),
-        run.real(format!("OpenClaw {NEWEST}: {LONG}"), || async {
+        run.real(format!("OpenClaw {NEWEST}: {LONG}; {ONLY}"), || async {
             let gateway = OpenClaw::start_configured(NEWEST, &one_agent().to_string()).await?;
-            check_long(&Subject::real(&gateway).await?).await
-        }),
-        run.real(format!("OpenClaw {NEWEST}: {ONLY}"), || async {
-            let gateway = OpenClaw::start_configured(NEWEST, &one_agent().to_string()).await?;
-            check_only(&Subject::real(&gateway).await?).await
+            let gateway = Subject::real(&gateway).await?;
+            check_long(&gateway).await?;
+            check_only(&gateway).await
         }),
     ];
     sharing.chain(only).collect()

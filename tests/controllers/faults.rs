@@ -1,5 +1,6 @@
 //! The matrix: every request of Muster to a gateway, with every fault of a request, in the lifecycle of an Agent from its
-//! creation to its deletion. The final state is the same each time.
+//! creation to its deletion. The final state is the same each time. `MUSTER_LONG=1`, which `make test-long` sets, adds the last call of each
+//! method that reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use muster_simulator::{Fault, Profile};
 
 use crate::lifecycle_matrix::{Bounds, IdSource, Lifecycle};
+use crate::views::explores_all;
 
 /// The gateways of the matrix: the newest version, and one that still deletes main sessions.
 const PROFILES: [fn() -> Profile; 2] = [Profile::v2026_9_6, Profile::v2026_7_1];
@@ -116,8 +118,8 @@ async fn calls(profile: fn() -> Profile) -> BTreeMap<String, usize> {
     calls
 }
 
-/// Runs a column: the fault on the first and on the last call of each method, on the first gateway whose lifecycle calls
-/// the method.
+/// Runs a column: the fault on the first call of each method, and on the last call of each method that writes, on the first gateway whose
+/// lifecycle calls the method.
 async fn run_column(column: &Column) {
     let mut covered = BTreeSet::new();
     for profile in PROFILES {
@@ -126,7 +128,8 @@ async fn run_column(column: &Column) {
             if !column.methods.contains(&method.as_str()) || !covered.insert(method.clone()) {
                 continue;
             }
-            for nth in BTreeSet::from([1, count]) {
+            let last = if WRITES.contains(&method.as_str()) || explores_all() { count } else { 1 };
+            for nth in BTreeSet::from([1, last]) {
                 run_cell(column, profile(), IdSource::Chosen, &method, nth).await;
             }
         }

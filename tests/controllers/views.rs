@@ -18,10 +18,15 @@ const LAG: Duration = Duration::from_secs(40);
 /// A time in which a gap is noticed and closed.
 const SETTLED: Duration = Duration::from_mins(5);
 
+/// Whether every point is explored, and not a part of them.
+pub(crate) fn explores_all() -> bool {
+    std::env::var_os("MUSTER_LONG").is_some()
+}
+
 /// All points, or every so many of them that about `sample` are left.
 fn explored<T>(what: &str, points: Vec<T>, sample: usize) -> Vec<T> {
     let all = points.len();
-    let step = if std::env::var_os("MUSTER_LONG").is_some() { 1 } else { all.div_ceil(sample).max(1) };
+    let step = if explores_all() { 1 } else { all.div_ceil(sample).max(1) };
     let chosen: Vec<_> = points.into_iter().step_by(step).collect();
     println!("{what}: explored {} of {all}", chosen.len());
     chosen
