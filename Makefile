@@ -13,7 +13,7 @@ demo: ## Run the main job in one process, without a cluster, on a real gateway (
 demo-cluster: ## Run the main job on a real control plane and a real gateway, with kubectl (KEEP=1 leaves it up)
 	@scripts/demo cluster
 
-test: ## Run every check and every test, on real parts too
+test: ## Run every check, and every test but those of test-long, on real parts too
 	@scripts/test
 
 check: ## Run every check and every test that needs no outside process

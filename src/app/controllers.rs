@@ -40,7 +40,7 @@ pub(super) fn queues() -> (Queues, Receivers) {
     (Queues { agents, boards, gateways }, Receivers { agents: agents_rx, boards: boards_rx, gateways: gateways_rx })
 }
 
-/// How long changes of agents are batched before their Board and AgentGateway are reconciled.
+/// How long changes of agents are batched before their Board and AgentGateway are reconciled, but for the first look after a start.
 const BATCH_WINDOW: Duration = Duration::from_millis(500);
 /// The largest number of Agents that are reconciled at one time. A gateway serves at most its `maxConcurrentReconciles` of them, so that the agents of
 /// another gateway wait only behind some sixty gateways that do not answer.

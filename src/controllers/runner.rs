@@ -34,8 +34,8 @@ pub struct Controller<K: Indexed> {
     pub cache: Cache<K>,
     /// The keys of the objects to reconcile.
     pub queue: UnboundedReceiver<ObjectKey>,
-    /// How long a key waits after it arrives, so that several triggers of an object lead to one reconcile. The first key of an object that
-    /// was settled before this operator started does not wait: its gateway's connection, for example, is what others wait for.
+    /// How long a key waits after it arrives, so that several triggers of an object lead to one reconcile. The first key of an object since
+    /// the start does not wait if the object is settled: Agents wait for the connection of their gateway, for example.
     pub window: Duration,
     /// The largest number of reconciles at one time. The other keys wait in the order of their priority and their arrival.
     pub concurrency: usize,
@@ -72,6 +72,7 @@ where
     let priority = |key: &ObjectKey| {
         if cache.get(key).is_none_or(|object| object.is_settled()) { Priority::Routine } else { Priority::Urgent }
     };
+    // The objects with a key so far. Empty without a window.
     let mut heard = HashSet::new();
     // The tasks end when this future is dropped.
     let mut running = JoinSet::new();
@@ -97,7 +98,8 @@ where
             Some(ended) = running.join_next() => end(&mut queue, &guard, ended),
             Some(key) = keys.recv() => {
                 let priority = priority(&key);
-                if window.is_zero() || heard.insert(key.clone()) && priority == Priority::Routine {
+                let is_first = !window.is_zero() && heard.insert(key.clone());
+                if window.is_zero() || (is_first && priority == Priority::Routine) {
                     queue.add(key, priority);
                 } else {
                     queue.add_after(key, window);

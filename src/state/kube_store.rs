@@ -28,6 +28,7 @@ use crate::core::agent::status::is_ready;
 use crate::core::agent::templates::ConfigMapContent;
 use crate::core::event;
 use crate::core::index::Indexed;
+use crate::core::kstatus::Settled;
 use crate::core::objects::{AgentIndex, BoardIndex, Coverage, GatewayIndex, Objects};
 
 /// Tells the time of the day.
@@ -191,9 +192,9 @@ impl KubeStore {
         self.read_secret(key, false).await
     }
 
-    /// The token Secret of an Agent. After a restart, the Secrets of all Agents are read. Those of Ready Agents wait for the others.
+    /// The token Secret of an Agent. After a restart, the Secrets of all Agents are read. Those of settled Agents take few of the places.
     pub async fn token_secret(&self, agent: &Agent, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
-        self.read_secret(key, is_ready(agent)).await
+        self.read_secret(key, agent.is_settled()).await
     }
 
     async fn read_secret(&self, key: &ObjectKey, is_late: bool) -> Result<Option<Secret>, StoreError> {

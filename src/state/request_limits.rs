@@ -12,9 +12,12 @@ const MAX_READS: usize = 16;
 /// The maximum number of open writes. Writes have places of their own: a new Agent does not wait for the reads of all others after a
 /// restart.
 const MAX_WRITES: usize = 16;
-/// The maximum number of open and waiting reads, and of such writes, that nobody waits for. They stand in the line of all others, so that they
-/// take a small part of it while thousands of Agents are set up or looked at, and do not wait otherwise.
-const MAX_LATE: usize = 4;
+/// The maximum number of reads that nobody waits for, open or in the line of all reads. So a new Agent waits for few of them while all others
+/// are looked at after a restart.
+const MAX_LATE_READS: usize = 8;
+/// The maximum number of writes that nobody waits for, open or in the line of all writes. So they take a small part of it while thousands of
+/// Agents are set up.
+const MAX_LATE_WRITES: usize = 4;
 /// How long the API server may take to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -32,9 +35,9 @@ impl Default for RequestLimits {
         let places = |number| Arc::new(Semaphore::new(number));
         Self {
             reads: places(MAX_READS),
-            late_reads: places(MAX_LATE),
+            late_reads: places(MAX_LATE_READS),
             writes: places(MAX_WRITES),
-            late_writes: places(MAX_LATE),
+            late_writes: places(MAX_LATE_WRITES),
         }
     }
 }
@@ -45,7 +48,7 @@ impl RequestLimits {
         send(&self.reads, request).await
     }
 
-    /// A read that nobody waits for: for an Agent that is Ready in any case.
+    /// A read that nobody waits for: for an Agent that is Ready, with the spec that it has.
     pub(super) async fn read_late<T>(
         &self,
         request: impl Future<Output = Result<T, kube::Error>>,
@@ -128,15 +131,15 @@ mod tests {
         let both = async { tokio::join!(first, second) };
         let ended = tokio::time::timeout(Duration::from_millis(1_100), both).await;
         assert!(ended.is_err(), "a thousand late reads take longer");
-        assert_eq!((others.get(), late.get()), (1, MAX_LATE));
+        assert_eq!((others.get(), late.get()), (1, MAX_LATE_READS));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_late_write_does_not_wait_for_anything_when_there_is_nothing_to_wait_for() {
+    async fn a_few_late_writes_do_not_wait_when_there_is_nothing_to_wait_for() {
         let limits = RequestLimits::default();
         let late = Rc::default();
-        let all = join_all((0..MAX_LATE).map(|_| limits.write_late(request(&late))));
+        let all = join_all((0..MAX_LATE_WRITES).map(|_| limits.write_late(request(&late))));
         tokio::time::timeout(Duration::from_millis(1_100), all).await.unwrap();
-        assert_eq!(late.get(), MAX_LATE);
+        assert_eq!(late.get(), MAX_LATE_WRITES);
     }
 }

@@ -170,7 +170,7 @@ fn main() {
         uninstall::an_operator_that_is_installed_again_continues_with_the_same_agents,
         uninstall::the_documented_commands_leave_nothing,
     ];
-    // `make test-long` runs these: each starts gateways of its own, which takes 15 s to 20 s of a core for each.
+    // `make test-long` runs these: versions in between, many gateways, or what the simulator shows too.
     let long = tests![
         old_versions::agents_survive_two_upgrades_in_the_middle_of_their_set_up,
         imports::no_byte_changes_on_2026_9_6,

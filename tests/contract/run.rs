@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use crate::table::Table;
 
-/// The number of real gateways that start at one time, or run with one test alone. A start keeps a core busy for about 13 s, and the answers of
+/// The number of real gateways that start at one time, or run with one test alone. A start keeps a core busy, and the answers of
 /// other gateways would be late. A gateway that several tests share mostly waits after its start and needs no place.
 const PLACES: usize = 2;
 /// The number of tests on simulators at one time. These tests need the processor alone.
@@ -92,8 +92,9 @@ impl Run {
 
 /// Tests of `make test-long`.
 ///
-/// A start of a real gateway costs 15 s to 20 s of a core. The pinned versions do not change, and the simulator passes the same tests for each
-/// of them, so that `make test` runs what differs most: the oldest and the newest version, and each subject once.
+/// A start of a real gateway costs 10 s to 20 s of a core. The pinned versions do not change, and the simulator passes the same suite for each
+/// of them, so that `make test` runs the suite on the oldest and the newest version, and most other subjects on the newest alone. Kills and
+/// reload modes run on the simulator.
 pub(crate) fn long(trials: impl IntoIterator<Item = Trial>) -> impl Iterator<Item = Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(true))
 }

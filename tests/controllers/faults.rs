@@ -118,8 +118,8 @@ async fn calls(profile: fn() -> Profile) -> BTreeMap<String, usize> {
     calls
 }
 
-/// Runs a column: the fault on the first call of each method, and on the last call of each method that writes, on the first gateway whose
-/// lifecycle calls the method.
+/// Runs a column: the fault on the first call of each method, and on the last call of each method that writes (with `MUSTER_LONG`, of each
+/// method), on the first gateway whose lifecycle calls the method.
 async fn run_column(column: &Column) {
     let mut covered = BTreeSet::new();
     for profile in PROFILES {

@@ -18,7 +18,7 @@ const LAG: Duration = Duration::from_secs(40);
 /// A time in which a gap is noticed and closed.
 const SETTLED: Duration = Duration::from_mins(5);
 
-/// Whether every point is explored, and not a part of them.
+/// Whether every point is explored, not a sample.
 pub(crate) fn explores_all() -> bool {
     std::env::var_os("MUSTER_LONG").is_some()
 }
