@@ -108,10 +108,6 @@ fn main() {
     let lanes = Arc::new(Lanes { runtime, idle: Mutex::default(), report: TestReport::default() });
     let tests = tests![
         // The longest tests begin first, so that none remains alone at the end.
-        outages::repeated_operator_kills_create_no_second_agent,
-        deletion::a_refused_and_a_partial_deletion_name_what_is_left_and_their_way_out,
-        outages::a_frozen_gateway_is_noticed_and_recovers,
-        main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
         old_versions::the_main_job_works_on_2026_3_2,
         old_versions::an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded,
         fleet::the_page_shows_new_agents_without_a_reload,
@@ -172,6 +168,10 @@ fn main() {
     ];
     // `make test-long` runs these: versions in between, many gateways, or what the simulator shows too.
     let long = tests![
+        outages::repeated_operator_kills_create_no_second_agent,
+        deletion::a_refused_and_a_partial_deletion_name_what_is_left_and_their_way_out,
+        outages::a_frozen_gateway_is_noticed_and_recovers,
+        main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
         old_versions::agents_survive_two_upgrades_in_the_middle_of_their_set_up,
         imports::no_byte_changes_on_2026_9_6,
         imports::no_byte_changes_on_2026_7_1,
