@@ -192,7 +192,8 @@ impl KubeStore {
         self.read_secret(key, false).await
     }
 
-    /// The token Secret of an Agent. After a restart, the Secrets of all Agents are read. Those of settled Agents take few of the places.
+    /// The token Secret of an Agent. After a restart Muster reads the Secrets of all Agents. The reads for settled Agents take at most half of
+    /// the places.
     pub async fn token_secret(&self, agent: &Agent, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
         self.read_secret(key, agent.is_settled()).await
     }

@@ -142,12 +142,15 @@ impl Rows {
 
 /// The columns of these versions of a table.
 fn columns(table: &str, versions: &[&str]) -> Result<String, Failure> {
-    let cells = |line: &'_ str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     let head = cells(table.lines().next().unwrap_or_default());
     let place = |version: &&str| {
-        head.iter().position(|cell| cell == version).ok_or_else(|| {
-        format!("docs/compatibility.md has no column {version}; write it with {WRITE_VARIABLE}=write and --include-ignored")
-    })
+        let missing = || {
+            format!(
+                "docs/compatibility.md has no column {version}; write it with {WRITE_VARIABLE}=write and --include-ignored"
+            )
+        };
+        head.iter().position(|cell| cell == version).ok_or_else(missing)
     };
     let places = versions.iter().map(place).collect::<Result<Vec<_>, _>>()?;
     let mut text = String::new();
