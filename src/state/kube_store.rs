@@ -16,6 +16,7 @@ use super::cache::Cache;
 use super::caches::Caches;
 use super::event_recorder::EventRecorder;
 use super::request_limits::RequestLimits;
+use super::request_limits::Urgency::{self, Awaited, Late};
 use super::scope::of_scope;
 use super::store::{BoundAgents, Denial, EventTarget, MetadataChange, StoreError};
 use crate::api::agent::{Agent, AgentStatus};
@@ -76,7 +77,7 @@ impl KubeStore {
         let params = PatchParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PatchParams::default() };
         let patch = change.patch(object.meta());
         let api = self.api::<K>(&namespace);
-        self.limits.write(api.patch(&name, &params, &Patch::Merge(&patch))).await.map(without_managed_fields)
+        self.limits.write(Awaited, api.patch(&name, &params, &Patch::Merge(&patch))).await.map(without_managed_fields)
     }
 
     async fn replace_status<K>(&self, object: &K) -> Result<K, kube::Error>
@@ -183,27 +184,26 @@ impl KubeStore {
 
     /// An Agent from the API server, not from the cache.
     pub async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Arc<Agent>>, StoreError> {
-        let found = self.limits.read(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await?;
+        let found = self.limits.read(Awaited, self.api::<Agent>(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.map(without_managed_fields).map(Arc::new))
     }
 
     /// A Secret by name.
     pub async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
-        self.read_secret(key, false).await
+        self.read_secret(key, Awaited).await
     }
 
     /// The token Secret of an Agent. After a restart Muster reads the Secrets of all Agents. The reads for settled Agents take at most half of
     /// the places.
     pub async fn token_secret(&self, agent: &Agent, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
-        self.read_secret(key, agent.is_settled()).await
+        self.read_secret(key, late_if(agent.is_settled())).await
     }
 
-    async fn read_secret(&self, key: &ObjectKey, is_late: bool) -> Result<Option<Secret>, StoreError> {
+    async fn read_secret(&self, key: &ObjectKey, urgency: Urgency) -> Result<Option<Secret>, StoreError> {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        let read = async { self.api::<Secret>(&key.namespace).get_opt(&key.name).await };
-        let found = if is_late { self.limits.read_late(read).await } else { self.limits.read(read).await }?;
+        let found = self.limits.read(urgency, self.api::<Secret>(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.map(without_managed_fields))
     }
 
@@ -212,7 +212,7 @@ impl KubeStore {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        let found = self.limits.read(self.api::<Secret>(&key.namespace).get_metadata_opt(&key.name)).await?;
+        let found = self.limits.read(Awaited, self.api::<Secret>(&key.namespace).get_metadata_opt(&key.name)).await?;
         Ok(found.map(|secret| secret.metadata))
     }
 
@@ -221,7 +221,7 @@ impl KubeStore {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        let found = self.limits.read(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
+        let found = self.limits.read(Awaited, self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.map(|map| ConfigMapContent {
             data: map.data.unwrap_or_default(),
             binary: map.binary_data.unwrap_or_default().into_keys().collect(),
@@ -230,7 +230,8 @@ impl KubeStore {
 
     /// The metadata of a namespace.
     pub async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
-        let found = self.limits.read(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
+        let found =
+            self.limits.read(Awaited, Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
         Ok(found.map(|namespace| namespace.metadata))
     }
 
@@ -244,7 +245,7 @@ impl KubeStore {
         let mut found = BoundAgents::default();
         for namespace in self.namespaces.watches() {
             let api: Api<DeserializeGuard<Agent>> = of_scope(&self.client, namespace.as_deref());
-            match (self.limits.read(api.list(&ListParams::default())).await, namespace) {
+            match (self.limits.read(Awaited, api.list(&ListParams::default())).await, namespace) {
                 (Ok(agents), _) => found.count += agents.items.iter().filter(bound).count(),
                 (Err(StoreError::Denied { denial: Denial::Rights, .. }), Some(namespace)) => {
                     found.refused.push(namespace);
@@ -259,7 +260,7 @@ impl KubeStore {
     pub async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let namespace = secret.namespace().unwrap_or_default();
         self.limits
-            .write(self.api::<Secret>(&namespace).create(&post_params(), secret))
+            .write(Awaited, self.api::<Secret>(&namespace).create(&post_params(), secret))
             .await
             .map(without_managed_fields)
     }
@@ -267,7 +268,8 @@ impl KubeStore {
     /// Replaces the version of a Secret that was read.
     pub async fn replace_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let ObjectKey { namespace, name } = ObjectKey::of(&secret.metadata);
-        let written = self.limits.write(self.api::<Secret>(&namespace).replace(&name, &post_params(), secret)).await;
+        let written =
+            self.limits.write(Awaited, self.api::<Secret>(&namespace).replace(&name, &post_params(), secret)).await;
         written.map(without_managed_fields)
     }
 
@@ -276,7 +278,7 @@ impl KubeStore {
         let ObjectKey { namespace, name } = ObjectKey::of(&secret.metadata);
         let only = Preconditions { uid: secret.uid(), resource_version: secret.resource_version() };
         let params = DeleteParams::default().preconditions(only);
-        match self.limits.write(self.api::<Secret>(&namespace).delete(&name, &params)).await {
+        match self.limits.write(Awaited, self.api::<Secret>(&namespace).delete(&name, &params)).await {
             Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -303,14 +305,16 @@ impl KubeStore {
         // A label or a time of an Agent that is Ready waits for the Agents that are not. A token does not wait.
         let token = |agent: &Agent| agent.status.as_ref().and_then(|status| status.token.clone());
         let is_late = is_ready(agent) && is_ready(&new) && token(agent) == token(&new);
-        let written = if is_late { self.limits.write_late(written).await } else { self.limits.write(written).await }?;
+        let written = self.limits.write(late_if(is_late), written).await?;
         Ok(noted(&self.caches.agents, written))
     }
 
     /// Replaces the status of a Board.
     pub async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Arc<Board>, StoreError> {
-        let written =
-            self.limits.write(self.replace_status(&Board { status: Some(status.clone()), ..board.clone() })).await?;
+        let written = self
+            .limits
+            .write(Awaited, self.replace_status(&Board { status: Some(status.clone()), ..board.clone() }))
+            .await?;
         Ok(noted(&self.caches.boards, written))
     }
 
@@ -322,7 +326,7 @@ impl KubeStore {
     ) -> Result<Arc<AgentGateway>, StoreError> {
         let written = self
             .limits
-            .write(self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }))
+            .write(Awaited, self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }))
             .await?;
         Ok(noted(&self.caches.gateways, written))
     }
@@ -346,11 +350,14 @@ impl KubeStore {
         let published = Box::pin(self.recorder.publish(&reference, event, (self.clock)()));
         // The end of an object waits for its last event.
         let ends = matches!(target, EventTarget::Agent(agent) if agent.metadata.deletion_timestamp.is_some());
-        let published = if ends { self.limits.write(published).await } else { self.limits.write_late(published).await };
-        if let Err(error) = published {
+        if let Err(error) = self.limits.write(late_if(!ends), published).await {
             debug!(%error, reason = event.reason, "event refused");
         }
     }
+}
+
+fn late_if(is_late: bool) -> Urgency {
+    if is_late { Late } else { Awaited }
 }
 
 #[cfg(test)]

@@ -21,70 +21,75 @@ const MAX_LATE_WRITES: usize = 4;
 /// How long the API server may take to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Whether somebody waits for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// Somebody may wait for it.
+    Awaited,
+    /// Nobody waits for it: it is for an Agent that is Ready in any case, or an event.
+    Late,
+}
+
 /// The places for requests at the API server, in the order of arrival. Clones share them.
 #[derive(Clone)]
 pub(super) struct RequestLimits {
-    reads: Arc<Semaphore>,
-    late_reads: Arc<Semaphore>,
-    writes: Arc<Semaphore>,
-    late_writes: Arc<Semaphore>,
+    reads: Arc<Line>,
+    writes: Arc<Line>,
+}
+
+/// The places for requests of one kind. Late requests wait in a line of their own until few enough of them are in this one.
+struct Line {
+    places: Semaphore,
+    late: Semaphore,
 }
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        let places = |number| Arc::new(Semaphore::new(number));
-        Self {
-            reads: places(MAX_READS),
-            late_reads: places(MAX_LATE_READS),
-            writes: places(MAX_WRITES),
-            late_writes: places(MAX_LATE_WRITES),
-        }
+        let line = |places, late| Arc::new(Line { places: Semaphore::new(places), late: Semaphore::new(late) });
+        Self { reads: line(MAX_READS, MAX_LATE_READS), writes: line(MAX_WRITES, MAX_LATE_WRITES) }
     }
 }
 
 impl RequestLimits {
     /// A read.
-    pub(super) async fn read<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
-        send(&self.reads, request).await
-    }
-
-    /// A read that nobody waits for: for an Agent that is Ready, with the spec that it has.
-    pub(super) async fn read_late<T>(
+    pub(super) async fn read<T>(
         &self,
+        urgency: Urgency,
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, StoreError> {
-        let _place = place(&self.late_reads).await?;
-        self.read(request).await
+        self.reads.send(urgency, request).await
     }
 
     /// A write.
     pub(super) async fn write<T>(
         &self,
+        urgency: Urgency,
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, StoreError> {
-        send(&self.writes, request).await
+        self.writes.send(urgency, request).await
     }
+}
 
-    /// A write that nobody waits for: an event, or the status of an Agent that is Ready in any case.
-    pub(super) async fn write_late<T>(
+impl Line {
+    /// Waits for a place, then for the answer.
+    async fn send<T>(
         &self,
+        urgency: Urgency,
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, StoreError> {
-        let _place = place(&self.late_writes).await?;
-        self.write(request).await
+        let _late = match urgency {
+            Urgency::Awaited => None,
+            Urgency::Late => Some(place(&self.late).await?),
+        };
+        let _place = place(&self.places).await?;
+        let answer = tokio::time::timeout(REQUEST_TIMEOUT, request).await;
+        Ok(answer.map_err(|_| StoreError::Failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())))??)
     }
 }
 
 async fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, StoreError> {
     // The semaphore is never closed.
     places.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))
-}
-
-/// Waits for a place, then for the answer.
-async fn send<T>(places: &Semaphore, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
-    let _place = place(places).await?;
-    let answer = tokio::time::timeout(REQUEST_TIMEOUT, request).await;
-    Ok(answer.map_err(|_| StoreError::Failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())))??)
 }
 
 #[cfg(test)]
@@ -95,6 +100,7 @@ mod tests {
     use futures::FutureExt;
     use futures::future::{LocalBoxFuture, join_all};
 
+    use super::Urgency::{Awaited, Late};
     use super::*;
 
     /// A request that takes a second and counts itself.
@@ -112,8 +118,8 @@ mod tests {
     async fn late_writes_take_a_small_part_of_the_places_while_others_wait() {
         let limits = RequestLimits::default();
         let (late, others) = (Rc::default(), Rc::default());
-        let first = join_all((0..1000).map(|_| limits.write_late(request(&late))));
-        let second = join_all((0..160).map(|_| limits.write(request(&others))));
+        let first = join_all((0..1000).map(|_| limits.write(Late, request(&late))));
+        let second = join_all((0..160).map(|_| limits.write(Awaited, request(&others))));
         let both = async { tokio::join!(first, second) };
         // Ten seconds are enough for 160 writes alone.
         let ended = tokio::time::timeout(Duration::from_millis(11_500), both).await;
@@ -126,8 +132,8 @@ mod tests {
     async fn a_read_for_a_new_agent_waits_for_few_of_the_reads_for_ready_ones() {
         let limits = RequestLimits::default();
         let (late, others) = (Rc::default(), Rc::default());
-        let first = join_all((0..1000).map(|_| limits.read_late(request(&late))));
-        let second = limits.read(request(&others));
+        let first = join_all((0..1000).map(|_| limits.read(Late, request(&late))));
+        let second = limits.read(Awaited, request(&others));
         let both = async { tokio::join!(first, second) };
         let ended = tokio::time::timeout(Duration::from_millis(1_100), both).await;
         assert!(ended.is_err(), "a thousand late reads take longer");
@@ -138,7 +144,7 @@ mod tests {
     async fn a_few_late_writes_do_not_wait_when_there_is_nothing_to_wait_for() {
         let limits = RequestLimits::default();
         let late = Rc::default();
-        let all = join_all((0..MAX_LATE_WRITES).map(|_| limits.write_late(request(&late))));
+        let all = join_all((0..MAX_LATE_WRITES).map(|_| limits.write(Late, request(&late))));
         tokio::time::timeout(Duration::from_millis(1_100), all).await.unwrap();
         assert_eq!(late.get(), MAX_LATE_WRITES);
     }
