@@ -40,7 +40,7 @@ pub(super) fn queues() -> (Queues, Receivers) {
     (Queues { agents, boards, gateways }, Receivers { agents: agents_rx, boards: boards_rx, gateways: gateways_rx })
 }
 
-/// How long changes of agents are batched before their Board and AgentGateway are reconciled, but for the first look after a start.
+/// How long changes of agents are batched before their Board and AgentGateway are reconciled.
 const BATCH_WINDOW: Duration = Duration::from_millis(500);
 /// The largest number of Agents that are reconciled at one time. A gateway serves at most its `maxConcurrentReconciles` of them, so that the agents of
 /// another gateway wait only behind some sixty gateways that do not answer.
@@ -121,6 +121,7 @@ impl Controllers {
             cache: caches.agents,
             queue: receivers.agents,
             window: Duration::ZERO,
+            first_at_once: false,
             concurrency: MAX_AGENT_RECONCILES,
             metrics: Arc::clone(&metrics),
         };
@@ -129,6 +130,7 @@ impl Controllers {
             cache: caches.boards,
             queue: receivers.boards,
             window: BATCH_WINDOW,
+            first_at_once: false,
             concurrency: MAX_PARENT_RECONCILES,
             metrics: Arc::clone(&metrics),
         };
@@ -137,6 +139,8 @@ impl Controllers {
             cache: caches.gateways,
             queue: receivers.gateways,
             window: BATCH_WINDOW,
+            // The settled Agents wait for the connection of their gateway.
+            first_at_once: true,
             concurrency: MAX_PARENT_RECONCILES,
             metrics,
         };

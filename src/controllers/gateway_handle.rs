@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::permits::Permits;
+use super::permits::{Demand, Permits};
 use super::workspace_cache::WorkspaceCache;
 use crate::api::Reason;
 use crate::api::object_key::ObjectKey;
@@ -53,11 +53,15 @@ pub enum SetUp {
     Unready,
     /// It is Ready.
     Ready,
+    /// It is Ready with the present spec, and this operator has not looked at it yet.
+    Unseen,
 }
 
 /// The permit of a reconcile. Its release wakes the next waiting Agent.
 pub struct AgentPermit {
     gateway: Arc<GatewayHandle>,
+    /// What its place counts for.
+    demand: Demand,
     /// The next config write waits a moment for the entry of a new agent.
     _expected: Option<ExpectedEntry>,
     /// Whether the agent may not be Ready yet.
@@ -67,11 +71,12 @@ pub struct AgentPermit {
 /// The permit of a removal. Its release wakes the next waiting removal.
 pub struct DeletePermit {
     gateway: Arc<GatewayHandle>,
+    demand: Demand,
 }
 
 impl Drop for DeletePermit {
     fn drop(&mut self) {
-        self.gateway.wake(self.gateway.removals.release());
+        self.gateway.wake(self.gateway.removals.release(self.demand));
     }
 }
 
@@ -92,7 +97,7 @@ impl AgentPermit {
 impl Drop for AgentPermit {
     fn drop(&mut self) {
         self.mark_ready();
-        self.gateway.wake(self.gateway.permits.release());
+        self.gateway.wake(self.gateway.permits.release(self.demand));
         self.gateway.wake_late();
     }
 }
@@ -141,24 +146,28 @@ impl GatewayHandle {
         }
     }
 
-    /// A permit for one reconcile, or `None` if all are taken. A released permit wakes a waiting Agent.
+    /// A permit for one reconcile, or `None` if all that it may take are taken. A released permit wakes a waiting Agent.
     ///
     /// The next config write waits a moment for the entry of a new agent.
     pub fn agent_permit(self: &Arc<Self>, agent: &ObjectKey, progress: SetUp) -> Option<AgentPermit> {
-        if !self.permits.take(agent, progress == SetUp::Ready) {
-            return None;
-        }
-        let is_unready = progress != SetUp::Ready;
+        let (is_unready, demand) = match progress {
+            SetUp::New | SetUp::Unready => (true, Demand::Urgent),
+            SetUp::Ready => (false, Demand::Routine),
+            SetUp::Unseen => (false, Demand::FirstLook),
+        };
+        let demand = self.permits.take(agent, demand)?;
         self.unready.fetch_add(usize::from(is_unready), Ordering::Relaxed);
         let expected = (progress == SetUp::New).then(|| self.client.expect_entry());
-        Some(AgentPermit { gateway: Arc::clone(self), _expected: expected, is_unready: AtomicBool::new(is_unready) })
+        let is_unready = AtomicBool::new(is_unready);
+        Some(AgentPermit { gateway: Arc::clone(self), demand, _expected: expected, is_unready })
     }
 
     /// A permit for one removal, or `None` if all are taken. A released permit wakes a waiting Agent.
     pub fn delete_permit(self: &Arc<Self>, agent: &ObjectKey) -> Option<DeletePermit> {
         // An Agent that is being removed is no longer set up.
         self.wake(self.permits.forget(agent));
-        self.removals.take(agent, true).then(|| DeletePermit { gateway: Arc::clone(self) })
+        let demand = self.removals.take(agent, Demand::Urgent)?;
+        Some(DeletePermit { gateway: Arc::clone(self), demand })
     }
 
     /// Wakes Agents for places that nobody took. A woken Agent may have been deleted or moved meanwhile.
@@ -170,7 +179,7 @@ impl GatewayHandle {
     /// Whether other Agents that may not be Ready yet have a permit or wait for one.
     fn has_unready_peers(&self, permit: &AgentPermit) -> bool {
         let own = usize::from(permit.is_unready.load(Ordering::Relaxed));
-        self.unready.load(Ordering::Relaxed) > own || self.permits.is_awaited_by_unready()
+        self.unready.load(Ordering::Relaxed) > own || self.permits.has_urgent()
     }
 
     /// Whether the late Steps of an Agent wait for its peers, for [`MAX_PEER_WAIT`] at most. The Agent is woken when its peers are set up.
@@ -186,7 +195,7 @@ impl GatewayHandle {
 
     /// Wakes the Agents whose late Steps wait, once no Agent is being set up.
     fn wake_late(&self) {
-        if self.unready.load(Ordering::Relaxed) == 0 && !self.permits.is_awaited_by_unready() {
+        if self.unready.load(Ordering::Relaxed) == 0 && !self.permits.has_urgent() {
             let late = std::mem::take(&mut *self.late());
             self.wake(late.into_keys().collect());
         }

@@ -1,6 +1,6 @@
 //! The places of a gateway: how many reconciles use it at one time, and which Agents wait for a place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,23 +12,46 @@ use crate::api::object_key::ObjectKey;
 /// How long a place is kept for an Agent that was woken. An Agent that was deleted or moved meanwhile does not take it.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
+/// One place in this number, and at least one, is for first looks. So the looks at thousands of Agents after a restart leave processor and
+/// gateway to the other Agents. While others wait, one place in this number goes to a first look.
+const FIRST_LOOKS: usize = 4;
+
+/// What an Agent needs a place for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// It may not be Ready.
+    Urgent,
+    /// It is Ready.
+    Routine,
+    /// It is Ready, and this operator has not looked at it yet.
+    FirstLook,
+}
+
 /// The places of a gateway.
 ///
 /// # Guarantees
-/// - At most as many Agents have a place as there are places.
+/// - At most as many Agents have a place as there are places, and at most one in [`FIRST_LOOKS`] for a first look.
 /// - Agents get their places in the order in which they first asked. Each is woken once, when a place is kept for it.
-/// - Agents that may not be Ready pass the others, in the order of [`FairLanes`].
+/// - Agents that may not be Ready pass those that are, in the order of [`FairLanes`], and both pass first looks, but for one place in
+///   [`FIRST_LOOKS`].
 #[derive(Debug)]
 pub(crate) struct Permits {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     free: usize,
+    /// How many of the free places a first look may take.
+    free_for_looks: usize,
+    /// The waiting Agents, without first looks.
     waiting: FairLanes,
-    /// The waiting Agents. Agents that may not be Ready are urgent.
-    waits: HashMap<ObjectKey, Priority>,
+    /// The Agents that wait for a first look.
+    looks: VecDeque<ObjectKey>,
+    /// The number of other Agents that were woken since the last first look.
+    others_in_a_row: usize,
+    /// What the waiting Agents need.
+    waits: HashMap<ObjectKey, Demand>,
     /// The woken Agents, for each of which a free place is kept.
     woken: HashMap<ObjectKey, Woken>,
 }
@@ -36,42 +59,49 @@ struct State {
 #[derive(Debug)]
 struct Woken {
     since: Instant,
-    priority: Priority,
+    demand: Demand,
 }
 
 impl Permits {
     pub(crate) fn new(places: usize) -> Self {
-        Self { state: Mutex::new(State { free: places, ..State::default() }) }
+        let state = State {
+            free: places,
+            free_for_looks: places.div_ceil(FIRST_LOOKS),
+            waiting: FairLanes::default(),
+            looks: VecDeque::new(),
+            others_in_a_row: 0,
+            waits: HashMap::new(),
+            woken: HashMap::new(),
+        };
+        Self { state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place. Returns `false`, and lets the Agent wait, if there is none for it.
-    pub(crate) fn take(&self, agent: &ObjectKey, is_ready: bool) -> bool {
+    /// Takes a place, and returns what it counts for until its release. Returns `None`, and lets the Agent wait, if there is none for it.
+    pub(crate) fn take(&self, agent: &ObjectKey, demand: Demand) -> Option<Demand> {
         let mut state = self.state();
-        let is_kept = state.woken.remove(agent).is_some();
-        // No Agent waits while a place is free and not kept: each free place is kept for a waiting Agent, if there is one.
-        if is_kept || state.free > state.woken.len() {
-            state.free -= 1;
-            state.remove(agent);
-            return true;
+        let kept = state.woken.remove(agent).map(|woken| woken.demand);
+        // A place that is free and not kept is one for which no Agent waits.
+        let counts_for = kept.or_else(|| state.has_place(demand).then_some(demand));
+        match counts_for {
+            Some(demand) => {
+                state.remove(agent);
+                state.free -= 1;
+                state.free_for_looks -= usize::from(demand == Demand::FirstLook);
+            }
+            None => state.wait(agent, demand),
         }
-        let waits_as = state.waits.get(agent).copied();
-        let priority = if is_ready { Priority::Routine } else { Priority::Urgent };
-        if waits_as != Some(Priority::Urgent) && waits_as != Some(priority) {
-            state.remove(agent);
-            state.waits.insert(agent.clone(), priority);
-            state.waiting.push(agent.clone(), priority);
-        }
-        false
+        counts_for
     }
 
-    /// Returns a place. The result are the Agents to wake.
-    pub(crate) fn release(&self) -> Vec<ObjectKey> {
+    /// Returns a place with what it counted for. The result are the Agents to wake.
+    pub(crate) fn release(&self, counted_for: Demand) -> Vec<ObjectKey> {
         let mut state = self.state();
         state.free += 1;
+        state.free_for_looks += usize::from(counted_for == Demand::FirstLook);
         state.wake()
     }
 
@@ -89,18 +119,45 @@ impl Permits {
         state.wake()
     }
 
-    /// Whether an Agent that may not be Ready yet waits for a place.
-    pub(crate) fn is_awaited_by_unready(&self) -> bool {
+    /// Whether an Agent that may not be Ready waits for a place.
+    pub(crate) fn has_urgent(&self) -> bool {
         let state = self.state();
-        state.waiting.has_urgent() || state.woken.values().any(|woken| woken.priority == Priority::Urgent)
+        state.waiting.has_urgent() || state.woken.values().any(|woken| woken.demand == Demand::Urgent)
     }
 }
 
 impl State {
+    /// Whether a place is free for this, and kept for no other Agent.
+    fn has_place(&self, demand: Demand) -> bool {
+        let kept_for_looks = || self.woken.values().filter(|woken| woken.demand == Demand::FirstLook).count();
+        self.free > self.woken.len() && (demand != Demand::FirstLook || self.free_for_looks > kept_for_looks())
+    }
+
+    /// Lets an Agent wait. One that waits may become more urgent, but not less.
+    fn wait(&mut self, agent: &ObjectKey, demand: Demand) {
+        let is_kept_waiting = match self.waits.get(agent) {
+            None => false,
+            Some(Demand::Urgent) => true,
+            Some(Demand::Routine) => demand != Demand::Urgent,
+            Some(Demand::FirstLook) => demand == Demand::FirstLook,
+        };
+        if is_kept_waiting {
+            return;
+        }
+        self.remove(agent);
+        self.waits.insert(agent.clone(), demand);
+        match lane(demand) {
+            Some(priority) => self.waiting.push(agent.clone(), priority),
+            None => self.looks.push_back(agent.clone()),
+        }
+    }
+
     /// Removes an Agent that waits or was woken.
     fn remove(&mut self, agent: &ObjectKey) {
-        if let Some(priority) = self.waits.remove(agent) {
-            self.waiting.remove(agent, priority);
+        match self.waits.remove(agent).map(lane) {
+            Some(Some(priority)) => self.waiting.remove(agent, priority),
+            Some(None) => self.looks.retain(|waiting| waiting != agent),
+            None => {}
         }
         self.woken.remove(agent);
     }
@@ -108,81 +165,156 @@ impl State {
     /// Keeps the free places for the Agents that wait longest.
     fn wake(&mut self) -> Vec<ObjectKey> {
         let mut next = Vec::new();
-        while self.free > self.woken.len()
-            && let Some((agent, priority)) = self.waiting.pop(|_, _| true)
-        {
-            self.waits.remove(&agent);
-            self.woken.insert(agent.clone(), Woken { since: Instant::now(), priority });
-            next.push(agent);
+        while let Some(agent) = self.next() {
+            if let Some(demand) = self.waits.remove(&agent) {
+                self.woken.insert(agent.clone(), Woken { since: Instant::now(), demand });
+                next.push(agent);
+            }
         }
         next
+    }
+
+    /// The waiting Agent that a free place is for.
+    fn next(&mut self) -> Option<ObjectKey> {
+        let is_turn_of_looks = self.others_in_a_row + 1 >= FIRST_LOOKS;
+        let look = |state: &mut Self| {
+            let agent = if state.has_place(Demand::FirstLook) { state.looks.pop_front() } else { None };
+            agent.inspect(|_| state.others_in_a_row = 0)
+        };
+        if is_turn_of_looks && let Some(agent) = look(self) {
+            return Some(agent);
+        }
+        if !self.has_place(Demand::Urgent) {
+            return None;
+        }
+        match self.waiting.pop(|_, _| true) {
+            Some((agent, _)) => {
+                self.others_in_a_row = self.others_in_a_row.saturating_add(1);
+                Some(agent)
+            }
+            None => look(self),
+        }
+    }
+}
+
+/// The lane in which an Agent waits; `None` for first looks.
+fn lane(demand: Demand) -> Option<Priority> {
+    match demand {
+        Demand::Urgent => Some(Priority::Urgent),
+        Demand::Routine => Some(Priority::Routine),
+        Demand::FirstLook => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Demand::{FirstLook, Routine, Urgent};
     use super::*;
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey::new("fleet", name)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn places_go_to_the_agents_in_the_order_in_which_they_asked() {
-        let permits = Permits::new(1);
-        assert!(permits.take(&key("first"), false));
-        for name in ["z", "a", "m", "a"] {
-            assert!(!permits.take(&key(name), false));
-        }
-        assert_eq!(permits.release(), [key("z")]);
-        assert!(!permits.take(&key("new"), false) && !permits.take(&key("a"), false), "the place is kept for z");
-        assert!(permits.take(&key("z"), false));
-        assert_eq!(permits.release(), [key("a")]);
+    /// Whether this Agent gets a place.
+    fn takes(permits: &Permits, name: &str, demand: Demand) -> bool {
+        permits.take(&key(name), demand).is_some()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn agents_that_are_not_ready_pass_the_others_but_for_one_place_in_four() {
+    async fn places_go_to_the_agents_in_the_order_in_which_they_asked() {
         let permits = Permits::new(1);
-        assert!(permits.take(&key("first"), true));
+        assert!(takes(&permits, "first", Urgent));
+        for name in ["z", "a", "m", "a"] {
+            assert!(!takes(&permits, name, Urgent));
+        }
+        assert_eq!(permits.release(Urgent), [key("z")]);
+        assert!(!takes(&permits, "new", Urgent) && !takes(&permits, "a", Urgent), "the place is kept for z");
+        assert!(takes(&permits, "z", Urgent));
+        assert_eq!(permits.release(Urgent), [key("a")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn urgent_reconciles_pass_the_others_but_for_one_place_in_four() {
+        let permits = Permits::new(1);
+        let mut counts_for = permits.take(&key("first"), Routine).unwrap();
         for name in ["r1", "r2", "changed"] {
-            assert!(!permits.take(&key(name), true));
+            assert!(!takes(&permits, name, Routine));
         }
         for name in ["u1", "u2", "u3", "changed"] {
-            assert!(!permits.take(&key(name), false));
+            assert!(!takes(&permits, name, Urgent));
         }
         let mut order = Vec::new();
-        while let [next] = &*permits.release() {
-            assert!(permits.take(next, true));
+        while let [next] = &*permits.release(counts_for) {
+            counts_for = permits.take(next, Routine).unwrap();
             order.push(next.name.clone());
         }
         assert_eq!(order, ["u1", "u2", "u3", "r1", "changed", "r2"]);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn first_looks_take_a_quarter_of_the_places_although_others_are_free() {
+        let permits = Permits::new(8);
+        let taken = ["l1", "l2", "l3", "l4"].map(|name| takes(&permits, name, FirstLook));
+        assert_eq!(taken, [true, true, false, false]);
+        assert!(takes(&permits, "known", Routine), "an Agent that the operator knows waits for none of them");
+        assert!((0..5).all(|n| takes(&permits, &format!("u{n}"), Urgent)), "the others are for urgent reconciles");
+        assert!(!takes(&permits, "u5", Urgent));
+        assert_eq!(permits.release(FirstLook), [key("u5")]);
+        assert!(takes(&permits, "u5", Urgent));
+        assert_eq!(permits.release(Urgent), [key("l3")]);
+        assert_eq!(permits.release(Urgent), [], "a quarter is taken, or kept for l3");
+        assert_eq!(permits.take(&key("l3"), Urgent), Some(FirstLook), "the place is one of the quarter");
+        assert_eq!(permits.release(FirstLook), [key("l4")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn known_agents_pass_first_looks_but_for_one_place_in_four() {
+        let permits = Permits::new(1);
+        let mut counts_for = permits.take(&key("first"), Urgent).unwrap();
+        for name in ["l1", "l2", "changed"] {
+            assert!(!takes(&permits, name, FirstLook));
+        }
+        for name in ["k1", "k2", "k3", "changed"] {
+            assert!(!takes(&permits, name, Routine));
+        }
+        assert!(!takes(&permits, "k1", FirstLook), "it waits as before");
+        let mut order = Vec::new();
+        while let [next] = &*permits.release(counts_for) {
+            counts_for = permits.take(next, FirstLook).unwrap();
+            order.push(next.name.clone());
+        }
+        assert_eq!(order, ["k1", "k2", "k3", "l1", "changed", "l2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn known_agents_that_waited_take_all_places_again() {
+        let permits = Permits::new(8);
+        assert!((0..8).all(|n| takes(&permits, &format!("first-{n}"), Urgent)));
+        assert!((0..8).all(|n| !takes(&permits, &format!("known-{n}"), Routine)));
+        let woken: Vec<_> = (0..8).flat_map(|_| permits.release(Urgent)).collect();
+        assert_eq!(woken.len(), 8, "{woken:?}");
+        assert!(woken.iter().all(|agent| permits.take(agent, Routine).is_some()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_woken_agent_that_does_not_come_loses_its_place_to_the_next_one() {
         let permits = Permits::new(1);
-        assert!(
-            permits.take(&key("first"), false)
-                && !permits.take(&key("gone"), false)
-                && !permits.take(&key("next"), false)
-        );
-        assert_eq!(permits.release(), [key("gone")]);
+        let taken = ["first", "gone", "next"].map(|name| takes(&permits, name, Urgent));
+        assert_eq!(taken, [true, false, false]);
+        assert_eq!(permits.release(Urgent), [key("gone")]);
         assert!(permits.wake_overdue().is_empty(), "it has just been woken");
         tokio::time::advance(KEPT_FOR).await;
         assert_eq!(permits.wake_overdue(), [key("next")]);
-        assert!(permits.take(&key("next"), false) && !permits.is_awaited_by_unready());
+        assert!(takes(&permits, "next", Urgent) && !permits.has_urgent());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_deleted_agent_waits_no_longer() {
         let permits = Permits::new(1);
-        assert!(
-            permits.take(&key("first"), false)
-                && !permits.take(&key("gone"), false)
-                && !permits.take(&key("next"), false)
-        );
+        let taken = ["first", "gone", "next"].map(|name| takes(&permits, name, Urgent));
+        assert_eq!(taken, [true, false, false]);
         assert!(permits.forget(&key("gone")).is_empty());
-        assert_eq!(permits.release(), [key("next")]);
-        assert!(permits.forget(&key("next")).is_empty() && permits.take(&key("another"), false));
+        assert_eq!(permits.release(Urgent), [key("next")]);
+        assert!(permits.forget(&key("next")).is_empty() && takes(&permits, "another", Urgent));
     }
 }

@@ -34,9 +34,10 @@ pub struct Controller<K: Indexed> {
     pub cache: Cache<K>,
     /// The keys of the objects to reconcile.
     pub queue: UnboundedReceiver<ObjectKey>,
-    /// How long a key waits after it arrives, so that several triggers of an object lead to one reconcile. The first key of an object since
-    /// the start does not wait if the object is settled: Agents wait for the connection of their gateway, for example.
+    /// How long a key waits after it arrives, so that several triggers of an object lead to one reconcile.
     pub window: Duration,
+    /// Whether the first key of a settled object since the start passes the window.
+    pub first_at_once: bool,
     /// The largest number of reconciles at one time. The other keys wait in the order of their priority and their arrival.
     pub concurrency: usize,
     /// The metrics.
@@ -65,14 +66,14 @@ where
     F: Fn(Arc<K>) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = Requeue> + Send + 'static,
 {
-    let Controller { name, cache, queue: mut keys, window, concurrency, metrics } = controller;
+    let Controller { name, cache, queue: mut keys, window, first_at_once, concurrency, metrics } = controller;
     metrics.set_max_concurrent_reconciles(name, concurrency);
     let mut queue = WorkQueue::new(metrics.queue(name));
     let guard = Arc::new(Guard { name, metrics, failures: Mutex::default() });
     let priority = |key: &ObjectKey| {
         if cache.get(key).is_none_or(|object| object.is_settled()) { Priority::Routine } else { Priority::Urgent }
     };
-    // The objects with a key so far. Empty without a window.
+    // The objects with a key so far. Empty unless their first key passes the window.
     let mut heard = HashSet::new();
     // The tasks end when this future is dropped.
     let mut running = JoinSet::new();
@@ -98,7 +99,7 @@ where
             Some(ended) = running.join_next() => end(&mut queue, &guard, ended),
             Some(key) = keys.recv() => {
                 let priority = priority(&key);
-                let is_first = !window.is_zero() && heard.insert(key.clone());
+                let is_first = first_at_once && heard.insert(key.clone());
                 if window.is_zero() || (is_first && priority == Priority::Routine) {
                     queue.add(key, priority);
                 } else {

@@ -83,6 +83,11 @@ impl WorkspaceCache {
         (cached.cloned(), was_absent)
     }
 
+    /// Whether an agent was looked at since the operator has started. A workspace that is to be read again is known.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.entries().content_checks.contains_key(id)
+    }
+
     /// Whether the listing of a cached workspace is still valid.
     pub(crate) fn has_valid_files(&self, cached: &CachedWorkspace) -> bool {
         cached.files_at.elapsed() < self.resync

@@ -14,6 +14,7 @@ use crate::core::agent::plan::Plan;
 use crate::core::agent::status::{is_observed, is_ready};
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::resolved_gateway;
+use crate::core::kstatus::Settled;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::Inventory;
 use crate::state::changes::STARTUP_GRACE;
@@ -104,6 +105,7 @@ fn permit(gateway: &Arc<GatewayHandle>, agent: &Agent) -> Option<AgentPermit> {
         // Nothing is set up, so that no peer waits for it.
         _ if agent.is_observer() => SetUp::Ready,
         None => SetUp::New,
+        Some(binding) if agent.is_settled() && !gateway.cache.knows(&binding.identity.agent_id) => SetUp::Unseen,
         Some(_) if is_ready(agent) => SetUp::Ready,
         Some(_) => SetUp::Unready,
     };
