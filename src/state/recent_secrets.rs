@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -19,7 +19,7 @@ const RECENT: Duration = Duration::from_secs(30);
 /// The token Secrets that were read or written within the last 30 seconds.
 #[derive(Default)]
 pub struct RecentSecrets {
-    secrets: Mutex<HashMap<ObjectKey, (Instant, Secret)>>,
+    secrets: Mutex<HashMap<ObjectKey, (Instant, Arc<Secret>)>>,
 }
 
 impl fmt::Debug for RecentSecrets {
@@ -29,19 +29,19 @@ impl fmt::Debug for RecentSecrets {
 }
 
 impl RecentSecrets {
-    fn secrets(&self) -> MutexGuard<'_, HashMap<ObjectKey, (Instant, Secret)>> {
+    fn secrets(&self) -> MutexGuard<'_, HashMap<ObjectKey, (Instant, Arc<Secret>)>> {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A Secret that was read or written a moment ago.
     #[must_use]
-    pub fn get(&self, key: &ObjectKey) -> Option<Secret> {
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<Secret>> {
         let secrets = self.secrets();
-        secrets.get(key).filter(|(at, _)| at.elapsed() < RECENT).map(|(_, secret)| secret.clone())
+        secrets.get(key).filter(|(at, _)| at.elapsed() < RECENT).map(|(_, secret)| Arc::clone(secret))
     }
 
     /// Records a Secret that was read or written now.
-    pub fn insert(&self, key: ObjectKey, secret: Secret) {
+    pub fn insert(&self, key: ObjectKey, secret: Arc<Secret>) {
         self.secrets().insert(key, (Instant::now(), secret));
     }
 
@@ -65,7 +65,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_secret_is_recent_for_half_a_minute_and_then_forgotten() {
         let (recent, key) = (RecentSecrets::default(), ObjectKey::new("fleet", "one-token"));
-        recent.insert(key.clone(), Secret::default());
+        recent.insert(key.clone(), Arc::default());
         tokio::time::advance(RECENT / 2).await;
         recent.sweep();
         assert!(recent.get(&key).is_some());

@@ -1,5 +1,7 @@
 //! Reads and writes an agent's token Secret.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::core::v1::Secret;
@@ -28,7 +30,8 @@ pub(crate) async fn read(state: &State, agent: &Agent, api_url: &str) -> Result<
     Ok(match state.store.token_secret(agent, &key).await? {
         None => Token::missing(),
         Some(secret) => {
-            state.recent_secrets.insert(key, secret.clone());
+            let secret = Arc::new(secret);
+            state.recent_secrets.insert(key, Arc::clone(&secret));
             token(state, secret, agent, api_url)
         }
     })
@@ -52,7 +55,7 @@ fn is_new(agent: &Agent) -> bool {
     !has_record && !has_finalizer(&agent.metadata, keys::AGENT_FINALIZER) && annotated_id(agent).is_none()
 }
 
-fn token(state: &State, secret: Secret, agent: &Agent, api_url: &str) -> Token {
+fn token(state: &State, secret: Arc<Secret>, agent: &Agent, api_url: &str) -> Token {
     let owner = owner(&state.store, &secret.metadata, agent.metadata.uid.as_deref());
     Token::read(secret, owner, agent, api_url)
 }
@@ -84,7 +87,8 @@ pub(crate) async fn write(
         },
         SecretWrite::Replace(secret) => state.store.replace_secret(&secret).await?,
     };
-    state.recent_secrets.insert(key, written.clone());
+    let written = Arc::new(written);
+    state.recent_secrets.insert(key, Arc::clone(&written));
     Ok(Token::read(written, Owner::This, agent, url))
 }
 

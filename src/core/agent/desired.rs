@@ -1,6 +1,7 @@
 //! The desired state of an agent on its gateway.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -161,7 +162,8 @@ pub enum Delivery {
 /// The text of a rendered file. The text may hold the agent's token, so that `Debug` shows only the hash.
 #[derive(Clone)]
 pub struct RenderedText {
-    text: SecretString,
+    /// Shared by the plan and the Step that writes it.
+    text: Arc<SecretString>,
     /// SHA-256 of the text, in hexadecimal.
     pub sha256: String,
 }
@@ -185,7 +187,7 @@ impl RenderedText {
     /// The rendered text of a file with its hash.
     #[must_use]
     pub fn new(text: String, sha256: String) -> Self {
-        Self { text: text.into(), sha256 }
+        Self { text: Arc::new(text.into()), sha256 }
     }
 
     /// The text, for the gateway only.

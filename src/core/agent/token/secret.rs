@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -25,7 +26,7 @@ pub struct Token {
     pub state: TokenState,
     /// The token, if Muster issued it.
     pub value: Option<SecretString>,
-    secret: Option<Secret>,
+    secret: Option<Arc<Secret>>,
     /// The token in a Secret of another Agent that is gone, from a backup for example.
     restored: Option<(SecretString, IssuedToken)>,
 }
@@ -62,7 +63,8 @@ impl Token {
 
     /// The token in a Secret of the expected name. `api_url` is the expected URL in the Secret.
     #[must_use]
-    pub fn read(secret: Secret, owner: Owner, agent: &Agent, api_url: &str) -> Self {
+    pub fn read(secret: impl Into<Arc<Secret>>, owner: Owner, agent: &Agent, api_url: &str) -> Self {
+        let secret = secret.into();
         let is_own = match owner {
             Owner::This => true,
             Owner::Absent if is_orphaned_token_secret(&secret) => false,
@@ -130,13 +132,13 @@ impl Token {
     /// The Secret as it was read, if it belongs to the agent.
     #[must_use]
     pub fn secret(&self) -> Option<&Secret> {
-        self.secret.as_ref()
+        self.secret.as_deref()
     }
 
     /// The Secret after a change. A change that issues a token takes `fresh`.
     #[must_use]
     pub fn changed(&self, change: TokenChange, agent: &Agent, api_url: &str, fresh: FreshToken<'_>) -> SecretWrite {
-        let mut secret = self.secret.clone().unwrap_or_else(|| blank(agent));
+        let mut secret = self.secret.as_deref().cloned().unwrap_or_else(|| blank(agent));
         ownership::take_ownership(&mut secret.metadata, agent);
         let data = secret.data.get_or_insert_default();
         let old = data.get(keys::TOKEN_KEY).cloned();
@@ -167,7 +169,7 @@ impl Token {
     /// without a token to replace.
     #[must_use]
     pub fn renewed(&self, fresh: &SecretString) -> Option<Secret> {
-        let mut secret = self.secret.clone()?;
+        let mut secret = self.secret.as_deref().cloned()?;
         let data = secret.data.get_or_insert_default();
         data.remove(keys::PREVIOUS_TOKEN_KEY);
         data.contains_key(keys::TOKEN_KEY).then(|| {
