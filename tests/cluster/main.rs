@@ -108,7 +108,6 @@ fn main() {
     let lanes = Arc::new(Lanes { runtime, idle: Mutex::default(), report: TestReport::default() });
     let tests = tests![
         // The longest tests begin first, so that none remains alone at the end.
-        old_versions::the_main_job_works_on_2026_3_2,
         old_versions::an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded,
         fleet::the_page_shows_new_agents_without_a_reload,
         docs::every_command_with_this_mark_does_what_it_shows,
@@ -175,6 +174,7 @@ fn main() {
         old_versions::agents_survive_two_upgrades_in_the_middle_of_their_set_up,
         imports::no_byte_changes_on_2026_9_6,
         imports::no_byte_changes_on_2026_7_1,
+        old_versions::the_main_job_works_on_2026_3_2,
         old_versions::the_main_job_works_on_2026_5_28,
         old_versions::the_main_job_works_on_2026_7_1,
         old_versions::thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute,
