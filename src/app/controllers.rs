@@ -181,7 +181,7 @@ async fn wait_until_synced(caches: &Caches, probes: &Probes) -> Result<(), Never
     caches.agents.wait_until_synced().await?;
     caches.boards.wait_until_synced().await?;
     caches.gateways.wait_until_synced().await?;
-    // Who reads the log may ask at once.
+    // A reader of the log may ask the API at once.
     probes.synced.store(true, Ordering::Relaxed);
     info!("the watches are in sync");
     Ok(())

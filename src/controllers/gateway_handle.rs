@@ -71,12 +71,11 @@ pub struct AgentPermit {
 /// The permit of a removal. Its release wakes the next waiting removal.
 pub struct DeletePermit {
     gateway: Arc<GatewayHandle>,
-    demand: Demand,
 }
 
 impl Drop for DeletePermit {
     fn drop(&mut self) {
-        self.gateway.wake(self.gateway.removals.release(self.demand));
+        self.gateway.wake(self.gateway.removals.release(Demand::Urgent));
     }
 }
 
@@ -166,8 +165,7 @@ impl GatewayHandle {
     pub fn delete_permit(self: &Arc<Self>, agent: &ObjectKey) -> Option<DeletePermit> {
         // An Agent that is being removed is no longer set up.
         self.wake(self.permits.forget(agent));
-        let demand = self.removals.take(agent, Demand::Urgent)?;
-        Some(DeletePermit { gateway: Arc::clone(self), demand })
+        self.removals.take(agent, Demand::Urgent).map(|_| DeletePermit { gateway: Arc::clone(self) })
     }
 
     /// Wakes Agents for places that nobody took. A woken Agent may have been deleted or moved meanwhile.

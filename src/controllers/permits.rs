@@ -16,8 +16,8 @@ const KEPT_FOR: Duration = Duration::from_secs(10);
 /// gateway to the other Agents. While others wait, one place in this number goes to a first look.
 const FIRST_LOOKS: usize = 4;
 
-/// What an Agent needs a place for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an Agent needs a place for, the most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Demand {
     /// It may not be Ready.
     Urgent,
@@ -32,8 +32,8 @@ pub(crate) enum Demand {
 /// # Guarantees
 /// - At most as many Agents have a place as there are places, and at most one in [`FIRST_LOOKS`] for a first look.
 /// - Agents get their places in the order in which they first asked. Each is woken once, when a place is kept for it.
-/// - Agents that may not be Ready pass those that are, in the order of [`FairLanes`], and both pass first looks, but for one place in
-///   [`FIRST_LOOKS`].
+/// - Agents that may not be Ready pass Ready Agents, in the order of [`FairLanes`]. Both pass first looks. While first looks wait, they get one
+///   place in [`FIRST_LOOKS`].
 #[derive(Debug)]
 pub(crate) struct Permits {
     state: Mutex<State>,
@@ -135,13 +135,7 @@ impl State {
 
     /// Lets an Agent wait. One that waits may become more urgent, but not less.
     fn wait(&mut self, agent: &ObjectKey, demand: Demand) {
-        let is_kept_waiting = match self.waits.get(agent) {
-            None => false,
-            Some(Demand::Urgent) => true,
-            Some(Demand::Routine) => demand != Demand::Urgent,
-            Some(Demand::FirstLook) => demand == Demand::FirstLook,
-        };
-        if is_kept_waiting {
+        if self.waits.get(agent).is_some_and(|before| *before <= demand) {
             return;
         }
         self.remove(agent);
