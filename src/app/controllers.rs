@@ -23,6 +23,7 @@ use crate::leadership::Standing;
 use crate::metrics::Metrics;
 use crate::state::Caches;
 use crate::state::cache::{Cache, NeverSynced};
+use crate::state::late_events::LateEvents;
 use crate::state::triggers::Queues;
 use crate::state::unreadable::UnreadableEvents;
 
@@ -58,6 +59,7 @@ pub(super) struct Controllers {
     pub(super) deleted_gateways: UnboundedReceiver<DeletedGateway>,
     pub(super) heartbeats_due: Receiver<ObjectKey>,
     pub(super) unreadable_events: UnreadableEvents,
+    pub(super) late_events: LateEvents,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -114,7 +116,8 @@ impl Controllers {
 
     async fn reconcile_until(self, stop: &CancellationToken) {
         let Self { ctx, caches, queues, receivers, deleted_gateways, metrics, .. } = self;
-        let (heartbeats_due, unreadable_events) = (self.heartbeats_due, self.unreadable_events);
+        let (heartbeats_due, unreadable_events, late_events) =
+            (self.heartbeats_due, self.unreadable_events, self.late_events);
         metrics.set_leading(true);
         let agents = Controller {
             name: "agent",
@@ -145,24 +148,29 @@ impl Controllers {
             metrics,
         };
         let (for_agents, for_boards, for_gateways) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
-        futures::join!(
-            stop.run_until_cancelled(orphaned_secrets::run(&ctx, deleted_gateways)),
-            stop.run_until_cancelled(named_secrets::run(&ctx.state.store, &queues.gateways)),
-            stop.run_until_cancelled(unreadable_events.publish(&ctx.state.store)),
-            heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents, stop.clone()),
-            runner::run(agents, stop.clone(), move |object| {
-                let ctx = Arc::clone(&for_agents);
-                async move { in_full_view(&ctx, &object.metadata, Box::pin(agent::reconcile(&ctx, &object))).await }
-            }),
-            runner::run(boards, stop.clone(), move |object| {
-                let ctx = Arc::clone(&for_boards);
-                async move { in_full_view(&ctx, &object.metadata, Box::pin(board::reconcile(&ctx, &object))).await }
-            }),
-            runner::run(gateways, stop.clone(), move |object| {
-                let ctx = Arc::clone(&for_gateways);
-                async move { in_full_view(&ctx, &object.metadata, Box::pin(gateway::reconcile(&ctx, &object))).await }
-            }),
-        );
+        let ended = CancellationToken::new();
+        let work = async {
+            futures::join!(
+                stop.run_until_cancelled(orphaned_secrets::run(&ctx, deleted_gateways)),
+                stop.run_until_cancelled(named_secrets::run(&ctx.state.store, &queues.gateways)),
+                stop.run_until_cancelled(unreadable_events.publish(&ctx.state.store)),
+                heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents, stop.clone()),
+                runner::run(agents, stop.clone(), move |object| {
+                    let ctx = Arc::clone(&for_agents);
+                    async move { in_full_view(&ctx, &object.metadata, Box::pin(agent::reconcile(&ctx, &object))).await }
+                }),
+                runner::run(boards, stop.clone(), move |object| {
+                    let ctx = Arc::clone(&for_boards);
+                    async move { in_full_view(&ctx, &object.metadata, Box::pin(board::reconcile(&ctx, &object))).await }
+                }),
+                runner::run(gateways, stop.clone(), move |object| {
+                    let ctx = Arc::clone(&for_gateways);
+                    async move { in_full_view(&ctx, &object.metadata, Box::pin(gateway::reconcile(&ctx, &object))).await }
+                }),
+            );
+            ended.cancel();
+        };
+        futures::join!(work, late_events.write(&ended));
     }
 }
 

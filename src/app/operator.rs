@@ -108,7 +108,8 @@ impl Operator {
         let host = surroundings.api_host.into();
         let meter = ApiMeter { host, metrics: Arc::clone(&metrics), watches: watches.clone() };
         let client = meter.metered(surroundings.client);
-        let store = KubeStore::new(client.clone(), caches.clone(), namespaces.clone(), surroundings.clock);
+        let (store, late_events) =
+            KubeStore::new(client.clone(), caches.clone(), namespaces.clone(), surroundings.clock);
         let triggers = Triggers { objects: store.clone(), queues: queues.clone() };
         let state = Arc::new(State::new(store));
         let standing = surroundings.leader.standing.clone();
@@ -152,6 +153,7 @@ impl Operator {
             deleted_gateways: deleted_rx,
             heartbeats_due,
             unreadable_events,
+            late_events,
             metrics,
         };
         let work = LeaderWork::new(shutdown);

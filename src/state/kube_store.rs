@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::debug;
 
 use super::cache::Cache;
 use super::caches::Caches;
-use super::event_recorder::EventRecorder;
+use super::late_events::{EventWriter, LateEvents, ObjectEvent};
 use super::request_limits::RequestLimits;
 use super::request_limits::Urgency::{self, Awaited, Late};
 use super::scope::of_scope;
@@ -47,7 +46,7 @@ pub struct KubeStore {
     clock: WallClock,
     caches: Caches,
     namespaces: WatchedNamespaces,
-    recorder: EventRecorder,
+    events: EventWriter,
     limits: RequestLimits,
 }
 
@@ -58,11 +57,12 @@ impl std::fmt::Debug for KubeStore {
 }
 
 impl KubeStore {
-    /// The API server of `client`, with these caches of the objects in these namespaces.
+    /// The API server of `client`, with these caches of the objects in these namespaces, and the events that it is to write.
     #[must_use]
-    pub fn new(client: Client, caches: Caches, namespaces: WatchedNamespaces, clock: WallClock) -> Self {
-        let recorder = EventRecorder::new(client.clone());
-        Self { client, clock, caches, namespaces, recorder, limits: RequestLimits::default() }
+    pub fn new(client: Client, caches: Caches, namespaces: WatchedNamespaces, clock: WallClock) -> (Self, LateEvents) {
+        let limits = RequestLimits::default();
+        let (events, late_events) = EventWriter::new(client.clone(), limits.clone());
+        (Self { client, clock, caches, namespaces, events, limits }, late_events)
     }
 
     fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: &str) -> Api<K> {
@@ -331,28 +331,23 @@ impl KubeStore {
         Ok(noted(&self.caches.gateways, written))
     }
 
-    /// Publishes an event, which `kubectl describe` shows. Best effort: a refused event is no error.
+    /// Publishes an event, which `kubectl describe` shows, later, or at once if the object is being deleted: its end waits for its last event. Best
+    /// effort: a refused event is no error.
     pub async fn publish(&self, target: EventTarget<'_>, event: &event::Event) {
-        let reference: ObjectReference = match target {
-            EventTarget::Agent(agent) => agent.object_ref(&()),
-            EventTarget::Board(board) => board.object_ref(&()),
-            EventTarget::Gateway(gateway) => gateway.object_ref(&()),
-            EventTarget::Unreadable { kind, metadata } => ObjectReference {
-                api_version: Some(Agent::api_version(&()).into()),
-                kind: Some(kind.into()),
-                name: metadata.name.clone(),
-                namespace: metadata.namespace.clone(),
-                uid: metadata.uid.clone(),
-                ..ObjectReference::default()
-            },
-        };
-        // Kubernetes takes the microseconds of an event, and its name has the nanoseconds.
-        let published = Box::pin(self.recorder.publish(&reference, event, (self.clock)()));
-        // The end of an object waits for its last event.
-        let ends = matches!(target, EventTarget::Agent(agent) if agent.metadata.deletion_timestamp.is_some());
-        if let Err(error) = self.limits.write(late_if(!ends), published).await {
-            debug!(%error, reason = event.reason, "event refused");
+        if target.is_being_deleted() {
+            return self.publish_now(target, event).await;
         }
+        self.events.later(self.event(target, event));
+    }
+
+    /// Publishes an event, and waits until it is written.
+    pub async fn publish_now(&self, target: EventTarget<'_>, event: &event::Event) {
+        self.events.now(self.event(target, event)).await;
+    }
+
+    fn event(&self, target: EventTarget<'_>, event: &event::Event) -> ObjectEvent {
+        // Kubernetes takes the microseconds of an event, and its name has the nanoseconds.
+        ObjectEvent { regarding: target.reference(), event: event.clone(), at: (self.clock)() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `caches`, `guarded`, `versions`, `watch`, `scope`,
-//! `watch_retries`, `watch_health`), the reads and writes of Kubernetes (`store`, `kube_store`, `request_limits`, `event_recorder`), the objects to
+//! `watch_retries`, `watch_health`), the reads and writes of Kubernetes (`store`, `kube_store`, `request_limits`, `event_recorder`,
+//! `late_events`), the objects to
 //! reconcile after a change (`triggers`, `changes`), the reports of agents (`heartbeats`), the inventories of gateways (`inventories`,
 //! `unmanaged`), the token hashes (`tokens`), the token Secrets of a moment ago (`recent_secrets`), and the access control (`authz`, `kube_authz`).
 //!
@@ -15,6 +16,7 @@ pub mod heartbeats;
 pub mod inventories;
 pub mod kube_authz;
 pub mod kube_store;
+pub mod late_events;
 pub mod recent_secrets;
 mod request_limits;
 mod scope;

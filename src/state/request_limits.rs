@@ -17,7 +17,7 @@ const MAX_WRITES: usize = 16;
 const MAX_LATE_READS: usize = 8;
 /// The maximum number of writes that nobody waits for, open or in the line of all writes. So they take a small part of it while thousands of
 /// Agents are set up.
-const MAX_LATE_WRITES: usize = 4;
+const MAX_LATE_WRITES: usize = 2;
 /// How long the API server may take to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -26,7 +26,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) enum Urgency {
     /// Somebody may wait for it.
     Awaited,
-    /// Nobody waits for it: it is for an Agent that is Ready in any case, or an event.
+    /// Nobody waits for it: it is for an Agent that is Ready in any case.
     Late,
 }
 

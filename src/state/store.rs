@@ -1,5 +1,7 @@
 //! The arguments, the answers and the errors of the reads and writes of Kubernetes (`kube_store`).
 
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource;
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
@@ -187,6 +189,38 @@ pub enum EventTarget<'a> {
         /// The metadata of the object.
         metadata: &'a ObjectMeta,
     },
+}
+
+impl EventTarget<'_> {
+    fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Agent(agent) => &agent.metadata,
+            Self::Board(board) => &board.metadata,
+            Self::Gateway(gateway) => &gateway.metadata,
+            Self::Unreadable { metadata, .. } => metadata,
+        }
+    }
+
+    pub(super) fn is_being_deleted(&self) -> bool {
+        self.metadata().deletion_timestamp.is_some()
+    }
+
+    /// The reference in an event.
+    pub(super) fn reference(&self) -> ObjectReference {
+        match self {
+            Self::Agent(agent) => agent.object_ref(&()),
+            Self::Board(board) => board.object_ref(&()),
+            Self::Gateway(gateway) => gateway.object_ref(&()),
+            Self::Unreadable { kind, metadata } => ObjectReference {
+                api_version: Some(Agent::api_version(&()).into()),
+                kind: Some((*kind).into()),
+                name: metadata.name.clone(),
+                namespace: metadata.namespace.clone(),
+                uid: metadata.uid.clone(),
+                ..ObjectReference::default()
+            },
+        }
+    }
 }
 
 #[cfg(test)]

@@ -308,6 +308,8 @@ async fn events_are_read_with_the_users_own_token() {
     rig.worker("fleet", "a");
     let event = Event { warning: false, reason: "Woken".into(), action: "Wake", message: "the agent was woken".into() };
     rig.watched.store.publish(EventTarget::Agent(&rig.stored("fleet", "a")), &event).await;
+    // It is written later.
+    tokio::time::sleep(Duration::from_millis(1)).await;
     let path = format!("/api/v1/agents/{}/events", rig.uid::<muster::api::Agent>("fleet", "a"));
     let events = rig.get(ADMIN, &path).await;
     assert_eq!((events.status, &events.json["items"][0]["reason"]), (StatusCode::OK, &json!("Woken")));

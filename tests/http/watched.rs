@@ -41,7 +41,7 @@ impl Watched {
         let (boards, board_writers) = cache(namespaces);
         let (gateways, gateway_writers) = cache(namespaces);
         let caches = Caches { agents, boards, gateways };
-        let store = KubeStore::new(client.clone(), caches.clone(), namespaces.clone(), cluster.clock());
+        let (store, late_events) = KubeStore::new(client.clone(), caches.clone(), namespaces.clone(), cluster.clock());
         let queues = Queues { agents: without_reader(), boards: without_reader(), gateways: without_reader() };
         let triggers = Triggers { objects: store.clone(), queues };
         let (unreadables, _) = unreadable::reports();
@@ -57,6 +57,7 @@ impl Watched {
         let boards = watch::objects(client, board_writers, &health);
         let gateways = watch::objects(client, gateway_writers, &health);
         let mut tasks = JoinSet::new();
+        tasks.spawn(async move { late_events.write(&CancellationToken::new()).await });
         tasks.spawn(watch::agents(agents, triggers.clone(), unreadables.clone(), on_agent));
         tasks.spawn(watch::boards(boards, triggers.clone(), unreadables.clone()));
         tasks.spawn(watch::gateways(gateways, triggers, unreadables, drop));

@@ -41,7 +41,7 @@ const USES: &[(&str, &str, &[&str])] = &[
     ("state/kube_store.rs", "self.replace_status(&Agent", &["update agents/status.muster.dev"]),
     ("state/kube_store.rs", "self.replace_status(&Board", &["update boards/status.muster.dev"]),
     ("state/kube_store.rs", "self.replace_status(&AgentGateway", &["update agentgateways/status.muster.dev"]),
-    ("state/kube_store.rs", "self.recorder.publish", &["create events.events.k8s.io", "patch events.events.k8s.io"]),
+    ("state/late_events.rs", "self.recorder.publish", &["create events.events.k8s.io", "patch events.events.k8s.io"]),
     (
         "core/ownership.rs",
         "owner.controller_owner_ref",

@@ -185,7 +185,7 @@ async fn publish_left(ctx: &Context, agent: &Agent, binding: Option<&Binding>, e
     let elsewhere = binding.map(|b| &b.gateway).filter(|gateway| event.warning && gateway.namespace != key.namespace);
     if let Some(gateway) = elsewhere.and_then(|gateway| store.gateway(gateway)) {
         let event = Event { message: format!("Agent {key}: {}", event.message), ..event.clone() };
-        store.publish(EventTarget::Gateway(&gateway), &event).await;
+        store.publish_now(EventTarget::Gateway(&gateway), &event).await;
     }
 }
 
