@@ -24,14 +24,14 @@ use crate::metrics::Metrics;
 use crate::state::Caches;
 use crate::state::cache::{Cache, NeverSynced};
 use crate::state::late_events::LateEvents;
-use crate::state::triggers::Queues;
+use crate::state::triggers::{Queues, Trigger};
 use crate::state::unreadable::UnreadableEvents;
 
 /// The receivers of the queues.
 pub(super) struct Receivers {
-    agents: UnboundedReceiver<ObjectKey>,
-    boards: UnboundedReceiver<ObjectKey>,
-    gateways: UnboundedReceiver<ObjectKey>,
+    agents: UnboundedReceiver<Trigger>,
+    boards: UnboundedReceiver<Trigger>,
+    gateways: UnboundedReceiver<Trigger>,
 }
 
 pub(super) fn queues() -> (Queues, Receivers) {
@@ -43,8 +43,8 @@ pub(super) fn queues() -> (Queues, Receivers) {
 
 /// How long changes of agents are batched before their Board and AgentGateway are reconciled.
 const BATCH_WINDOW: Duration = Duration::from_millis(500);
-/// The largest number of Agents that are reconciled at one time. A gateway serves at most its `maxConcurrentReconciles` of them, so that the agents of
-/// another gateway wait only behind some sixty gateways that do not answer.
+/// The largest number of Agents that are reconciled at one time. A gateway serves at most its `maxConcurrentReconciles` of them, and the work queue
+/// takes at most 16 new ones of one Board and 128 of all, so that the agents of another gateway wait only behind many gateways that do not answer.
 const MAX_AGENT_RECONCILES: usize = 1024;
 /// The largest number of Boards, and of AgentGateways, that are reconciled at one time.
 const MAX_PARENT_RECONCILES: usize = 64;
@@ -103,10 +103,10 @@ impl Controllers {
 
     /// Enqueues all objects, as after a restart.
     fn enqueue_all(&self) {
-        fn enqueue<K: Indexed>(cache: &Cache<K>, queue: &UnboundedSender<ObjectKey>) {
+        fn enqueue<K: Indexed>(cache: &Cache<K>, queue: &UnboundedSender<Trigger>) {
             for object in cache.all() {
                 // The receiver is open.
-                let _ = queue.send(ObjectKey::of(object.meta()));
+                let _ = queue.send(ObjectKey::of(object.meta()).into());
             }
         }
         enqueue(&self.caches.gateways, &self.queues.gateways);

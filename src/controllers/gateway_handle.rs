@@ -1,20 +1,20 @@
 //! The handle of one gateway: its client, the permits of its reconciles, and the cache of its workspaces.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::permits::{Demand, Permits};
+use super::fair_lanes::Priority;
+use super::late_steps::LateSteps;
+use super::permits::Permits;
 use super::workspace_cache::WorkspaceCache;
 use crate::api::Reason;
 use crate::api::object_key::ObjectKey;
-use crate::core::agent::conclude::MAX_PEER_WAIT;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::interrupted::MAX_BOOT_TIME;
 use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, SessionVersion};
@@ -35,8 +35,7 @@ pub struct GatewayHandle {
     removals: Permits,
     /// The number of Agents with a permit that may not be Ready yet.
     unready: AtomicUsize,
-    /// The Agents whose late Steps wait until their peers are set up, and since when.
-    late: Mutex<HashMap<ObjectKey, Instant>>,
+    late: LateSteps,
     pub(crate) cache: WorkspaceCache,
     changes: mpsc::UnboundedSender<GatewayChange>,
 }
@@ -60,8 +59,8 @@ pub enum SetUp {
 /// The permit of a reconcile. Its release wakes the next waiting Agent.
 pub struct AgentPermit {
     gateway: Arc<GatewayHandle>,
-    /// What its place counts for.
-    demand: Demand,
+    /// The priority that its place counts for.
+    priority: Priority,
     /// The next config write waits a moment for the entry of a new agent.
     _expected: Option<ExpectedEntry>,
     /// Whether the agent may not be Ready yet.
@@ -75,7 +74,7 @@ pub struct DeletePermit {
 
 impl Drop for DeletePermit {
     fn drop(&mut self) {
-        self.gateway.wake(self.gateway.removals.release(Demand::Urgent));
+        self.gateway.wake(self.gateway.removals.release(Priority::Urgent));
     }
 }
 
@@ -96,7 +95,7 @@ impl AgentPermit {
 impl Drop for AgentPermit {
     fn drop(&mut self) {
         self.mark_ready();
-        self.gateway.wake(self.gateway.permits.release(self.demand));
+        self.gateway.wake(self.gateway.permits.release(self.priority));
         self.gateway.wake_late();
     }
 }
@@ -125,7 +124,7 @@ impl GatewayHandle {
             permits: Permits::new(places),
             removals: Permits::new(MAX_REMOVALS),
             unready: AtomicUsize::new(0),
-            late: Mutex::default(),
+            late: LateSteps::default(),
             cache: WorkspaceCache::new(resync),
             changes,
         }
@@ -137,11 +136,15 @@ impl GatewayHandle {
         &self.client
     }
 
-    /// Enqueues these Agents.
+    /// Enqueues Agents for which places are kept.
     fn wake(&self, agents: Vec<ObjectKey>) {
-        for agent in agents {
+        self.send(agents.into_iter().map(ChangeScope::Place));
+    }
+
+    fn send(&self, scopes: impl Iterator<Item = ChangeScope>) {
+        for scope in scopes {
             // The receiver ends only when the operator does.
-            let _ = self.changes.send(GatewayChange { gateway: self.key.clone(), scope: ChangeScope::Agent(agent) });
+            let _ = self.changes.send(GatewayChange { gateway: self.key.clone(), scope });
         }
     }
 
@@ -149,27 +152,28 @@ impl GatewayHandle {
     ///
     /// The next config write waits a moment for the entry of a new agent.
     pub fn agent_permit(self: &Arc<Self>, agent: &ObjectKey, progress: SetUp) -> Option<AgentPermit> {
-        let (is_unready, demand) = match progress {
-            SetUp::New | SetUp::Unready => (true, Demand::Urgent),
-            SetUp::Ready => (false, Demand::Routine),
-            SetUp::Unseen => (false, Demand::FirstLook),
+        let (is_unready, priority) = match progress {
+            SetUp::New | SetUp::Unready => (true, Priority::Urgent),
+            SetUp::Ready => (false, Priority::Routine),
+            SetUp::Unseen => (false, Priority::FirstLook),
         };
-        let demand = self.permits.take(agent, demand)?;
+        let priority = self.permits.take(agent, priority)?;
         self.unready.fetch_add(usize::from(is_unready), Ordering::Relaxed);
         let expected = (progress == SetUp::New).then(|| self.client.expect_entry());
         let is_unready = AtomicBool::new(is_unready);
-        Some(AgentPermit { gateway: Arc::clone(self), demand, _expected: expected, is_unready })
+        Some(AgentPermit { gateway: Arc::clone(self), priority, _expected: expected, is_unready })
     }
 
     /// A permit for one removal, or `None` if all are taken. A released permit wakes a waiting Agent.
     pub fn delete_permit(self: &Arc<Self>, agent: &ObjectKey) -> Option<DeletePermit> {
         // An Agent that is being removed is no longer set up.
         self.wake(self.permits.forget(agent));
-        self.removals.take(agent, Demand::Urgent).map(|_| DeletePermit { gateway: Arc::clone(self) })
+        self.removals.take(agent, Priority::Urgent).map(|_| DeletePermit { gateway: Arc::clone(self) })
     }
 
     /// Wakes Agents for places that nobody took. A woken Agent may have been deleted or moved meanwhile.
     pub(crate) fn wake_overdue(&self) {
+        self.late.sweep();
         self.wake(self.permits.wake_overdue());
         self.wake(self.removals.wake_overdue());
     }
@@ -180,27 +184,16 @@ impl GatewayHandle {
         self.unready.load(Ordering::Relaxed) > own || self.permits.has_urgent()
     }
 
-    /// Whether the late Steps of an Agent wait for its peers, for [`MAX_PEER_WAIT`] at most. The Agent is woken when its peers are set up.
-    pub fn waits_for_peers(&self, agent: &ObjectKey, permit: &AgentPermit) -> bool {
-        let mut late = self.late();
-        let waits = self.has_unready_peers(permit)
-            && late.entry(agent.clone()).or_insert_with(Instant::now).elapsed() < MAX_PEER_WAIT;
-        if !waits {
-            late.remove(agent);
-        }
-        waits
+    /// How much longer the late Steps of an Agent wait for its peers at most. The Agent is woken when its peers are set up.
+    pub fn wait_for_peers(&self, agent: &ObjectKey, permit: &AgentPermit) -> Option<Duration> {
+        self.late.wait(agent, self.has_unready_peers(permit))
     }
 
     /// Wakes the Agents whose late Steps wait, once no Agent is being set up.
     fn wake_late(&self) {
         if self.unready.load(Ordering::Relaxed) == 0 && !self.permits.has_urgent() {
-            let late = std::mem::take(&mut *self.late());
-            self.wake(late.into_keys().collect());
+            self.send(self.late.wake().into_iter().map(ChangeScope::Agent));
         }
-    }
-
-    fn late(&self) -> MutexGuard<'_, HashMap<ObjectKey, Instant>> {
-        self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the connection was lost, or opened again, less than [`STARTUP_GRACE`] ago: the gateway may have restarted.

@@ -9,6 +9,7 @@ mod fair_lanes;
 pub mod gateway;
 pub mod gateway_handle;
 pub mod gateway_pool;
+mod late_steps;
 mod permits;
 pub(crate) mod run_changes;
 pub mod runner;

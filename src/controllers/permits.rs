@@ -1,6 +1,6 @@
 //! The places of a gateway: how many reconciles use it at one time, and which Agents wait for a place.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,27 +13,15 @@ use crate::api::object_key::ObjectKey;
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// One place in this number, and at least one, is for first looks. So the looks at thousands of Agents after a restart leave processor and
-/// gateway to the other Agents. While others wait, one place in this number goes to a first look.
+/// gateway to the other Agents.
 const FIRST_LOOKS: usize = 4;
-
-/// What an Agent needs a place for, the most urgent first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Demand {
-    /// It may not be Ready.
-    Urgent,
-    /// It is Ready.
-    Routine,
-    /// It is Ready, and this operator has not looked at it yet.
-    FirstLook,
-}
 
 /// The places of a gateway.
 ///
 /// # Guarantees
 /// - At most as many Agents have a place as there are places, and at most one in [`FIRST_LOOKS`] for a first look.
 /// - Agents get their places in the order in which they first asked. Each is woken once, when a place is kept for it.
-/// - Agents that may not be Ready pass Ready Agents, in the order of [`FairLanes`]. Both pass first looks. While first looks wait, they get one
-///   place in [`FIRST_LOOKS`].
+/// - Urgent Agents pass the others, in the order of [`FairLanes`].
 #[derive(Debug)]
 pub(crate) struct Permits {
     state: Mutex<State>,
@@ -44,14 +32,9 @@ struct State {
     free: usize,
     /// How many of the free places a first look may take.
     free_for_looks: usize,
-    /// The waiting Agents, without first looks.
-    waiting: FairLanes,
-    /// The Agents that wait for a first look.
-    looks: VecDeque<ObjectKey>,
-    /// The number of other Agents that were woken since the last first look.
-    others_in_a_row: usize,
-    /// What the waiting Agents need.
-    waits: HashMap<ObjectKey, Demand>,
+    lanes: FairLanes,
+    /// The waiting Agents.
+    waits: HashMap<ObjectKey, Priority>,
     /// The woken Agents, for each of which a free place is kept.
     woken: HashMap<ObjectKey, Woken>,
 }
@@ -59,7 +42,7 @@ struct State {
 #[derive(Debug)]
 struct Woken {
     since: Instant,
-    demand: Demand,
+    priority: Priority,
 }
 
 impl Permits {
@@ -67,9 +50,7 @@ impl Permits {
         let state = State {
             free: places,
             free_for_looks: places.div_ceil(FIRST_LOOKS),
-            waiting: FairLanes::default(),
-            looks: VecDeque::new(),
-            others_in_a_row: 0,
+            lanes: FairLanes::default(),
             waits: HashMap::new(),
             woken: HashMap::new(),
         };
@@ -80,28 +61,29 @@ impl Permits {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place, and returns what it counts for until its release. Returns `None`, and lets the Agent wait, if there is none for it.
-    pub(crate) fn take(&self, agent: &ObjectKey, demand: Demand) -> Option<Demand> {
+    /// Takes a place, and returns the priority that it counts for until its release. Returns `None`, and lets the Agent wait, if there is none
+    /// for it.
+    pub(crate) fn take(&self, agent: &ObjectKey, priority: Priority) -> Option<Priority> {
         let mut state = self.state();
-        let kept = state.woken.remove(agent).map(|woken| woken.demand);
+        let kept = state.woken.remove(agent).map(|woken| woken.priority);
         // A place that is free and not kept is one for which no Agent waits.
-        let counts_for = kept.or_else(|| state.has_place(demand).then_some(demand));
+        let counts_for = kept.or_else(|| state.has_place(priority).then_some(priority));
         match counts_for {
-            Some(demand) => {
+            Some(priority) => {
                 state.remove(agent);
                 state.free -= 1;
-                state.free_for_looks -= usize::from(demand == Demand::FirstLook);
+                state.free_for_looks -= usize::from(priority == Priority::FirstLook);
             }
-            None => state.wait(agent, demand),
+            None => state.wait(agent, priority),
         }
         counts_for
     }
 
-    /// Returns a place with what it counted for. The result are the Agents to wake.
-    pub(crate) fn release(&self, counted_for: Demand) -> Vec<ObjectKey> {
+    /// Returns a place with the priority that it counted for. The result are the Agents to wake.
+    pub(crate) fn release(&self, counted_for: Priority) -> Vec<ObjectKey> {
         let mut state = self.state();
         state.free += 1;
-        state.free_for_looks += usize::from(counted_for == Demand::FirstLook);
+        state.free_for_looks += usize::from(counted_for == Priority::FirstLook);
         state.wake()
     }
 
@@ -122,36 +104,31 @@ impl Permits {
     /// Whether an Agent that may not be Ready waits for a place.
     pub(crate) fn has_urgent(&self) -> bool {
         let state = self.state();
-        state.waiting.has_urgent() || state.woken.values().any(|woken| woken.demand == Demand::Urgent)
+        state.lanes.has_urgent() || state.woken.values().any(|woken| woken.priority == Priority::Urgent)
     }
 }
 
 impl State {
     /// Whether a place is free for this, and kept for no other Agent.
-    fn has_place(&self, demand: Demand) -> bool {
-        let kept_for_looks = || self.woken.values().filter(|woken| woken.demand == Demand::FirstLook).count();
-        self.free > self.woken.len() && (demand != Demand::FirstLook || self.free_for_looks > kept_for_looks())
+    fn has_place(&self, priority: Priority) -> bool {
+        let kept_for_looks = || self.woken.values().filter(|woken| woken.priority == Priority::FirstLook).count();
+        self.free > self.woken.len() && (priority != Priority::FirstLook || self.free_for_looks > kept_for_looks())
     }
 
     /// Lets an Agent wait. One that waits may become more urgent, but not less.
-    fn wait(&mut self, agent: &ObjectKey, demand: Demand) {
-        if self.waits.get(agent).is_some_and(|before| *before <= demand) {
+    fn wait(&mut self, agent: &ObjectKey, priority: Priority) {
+        if self.waits.get(agent).is_some_and(|before| *before <= priority) {
             return;
         }
         self.remove(agent);
-        self.waits.insert(agent.clone(), demand);
-        match lane(demand) {
-            Some(priority) => self.waiting.push(agent.clone(), priority),
-            None => self.looks.push_back(agent.clone()),
-        }
+        self.waits.insert(agent.clone(), priority);
+        self.lanes.push(agent.clone(), priority, None);
     }
 
     /// Removes an Agent that waits or was woken.
     fn remove(&mut self, agent: &ObjectKey) {
-        match self.waits.remove(agent).map(lane) {
-            Some(Some(priority)) => self.waiting.remove(agent, priority),
-            Some(None) => self.looks.retain(|waiting| waiting != agent),
-            None => {}
+        if let Some(priority) = self.waits.remove(agent) {
+            self.lanes.remove(agent, priority);
         }
         self.woken.remove(agent);
     }
@@ -159,50 +136,24 @@ impl State {
     /// Keeps the free places for the Agents that wait longest.
     fn wake(&mut self) -> Vec<ObjectKey> {
         let mut next = Vec::new();
-        while let Some(agent) = self.next() {
-            if let Some(demand) = self.waits.remove(&agent) {
-                self.woken.insert(agent.clone(), Woken { since: Instant::now(), demand });
-                next.push(agent);
-            }
+        while let Some((agent, priority)) = self.next() {
+            self.waits.remove(&agent);
+            self.woken.insert(agent.clone(), Woken { since: Instant::now(), priority });
+            next.push(agent);
         }
         next
     }
 
     /// The waiting Agent that a free place is for.
-    fn next(&mut self) -> Option<ObjectKey> {
-        let is_turn_of_looks = self.others_in_a_row + 1 >= FIRST_LOOKS;
-        let look = |state: &mut Self| {
-            let agent = if state.has_place(Demand::FirstLook) { state.looks.pop_front() } else { None };
-            agent.inspect(|_| state.others_in_a_row = 0)
-        };
-        if is_turn_of_looks && let Some(agent) = look(self) {
-            return Some(agent);
-        }
-        if !self.has_place(Demand::Urgent) {
-            return None;
-        }
-        match self.waiting.pop(|_, _| true) {
-            Some((agent, _)) => {
-                self.others_in_a_row = self.others_in_a_row.saturating_add(1);
-                Some(agent)
-            }
-            None => look(self),
-        }
-    }
-}
-
-/// The lane in which an Agent waits; `None` for first looks.
-fn lane(demand: Demand) -> Option<Priority> {
-    match demand {
-        Demand::Urgent => Some(Priority::Urgent),
-        Demand::Routine => Some(Priority::Routine),
-        Demand::FirstLook => None,
+    fn next(&mut self) -> Option<(ObjectKey, Priority)> {
+        let (look, other) = (self.has_place(Priority::FirstLook), self.has_place(Priority::Urgent));
+        self.lanes.pop(|priority, _| if priority == Priority::FirstLook { look } else { other }, |_, _| true)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Demand::{FirstLook, Routine, Urgent};
+    use super::Priority::{FirstLook, Routine, Urgent};
     use super::*;
 
     fn key(name: &str) -> ObjectKey {
@@ -210,7 +161,7 @@ mod tests {
     }
 
     /// Whether this Agent gets a place.
-    fn takes(permits: &Permits, name: &str, demand: Demand) -> bool {
+    fn takes(permits: &Permits, name: &str, demand: Priority) -> bool {
         permits.take(&key(name), demand).is_some()
     }
 

@@ -21,6 +21,7 @@ use crate::core::kstatus::Settled;
 use crate::core::requeue::Requeue;
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::state::cache::Cache;
+use crate::state::triggers::{Cause, Trigger};
 
 /// The longest duration of a reconcile. The slowest request to a gateway, a deletion, has a timeout of 90 s.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -32,9 +33,10 @@ pub struct Controller<K: Indexed> {
     pub name: &'static str,
     /// The cache of its kind.
     pub cache: Cache<K>,
-    /// The keys of the objects to reconcile.
-    pub queue: UnboundedReceiver<ObjectKey>,
-    /// How long a key waits after it arrives, so that several triggers of an object lead to one reconcile.
+    /// The objects to reconcile.
+    pub queue: UnboundedReceiver<Trigger>,
+    /// How long a key waits after it arrives, so that several triggers of an object lead to one reconcile. It waits longer if only
+    /// its counts changed, and the counts of many objects do.
     pub window: Duration,
     /// Whether the first key of a settled object since the start passes the window.
     pub first_at_once: bool,
@@ -55,7 +57,8 @@ struct Guard {
 ///
 /// # Guarantees
 /// - At most one reconcile of an object runs at a time, and at most `concurrency` of all objects.
-/// - Objects that are not settled pass the others, so that a new object does not wait for all others after a restart.
+/// - Objects that are not settled pass the others, so that a new object does not wait for all others after a restart. Those that are begun pass
+///   the new ones, and new ones of one group are taken together.
 /// - A panic, an error or a deadline ends only its own reconcile. The object is retried with backoff.
 /// - Each reconcile is a task, so that a long computation delays no other reconcile.
 /// - The requests of the reconciles are limited by the requests to the API server and by each gateway's `maxConcurrentReconciles`. A reconcile that gets
@@ -66,12 +69,15 @@ where
     F: Fn(Arc<K>) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = Requeue> + Send + 'static,
 {
-    let Controller { name, cache, queue: mut keys, window, first_at_once, concurrency, metrics } = controller;
+    let Controller { name, cache, queue: mut triggers, window, first_at_once, concurrency, metrics } = controller;
     metrics.set_max_concurrent_reconciles(name, concurrency);
     let mut queue = WorkQueue::new(metrics.queue(name));
     let guard = Arc::new(Guard { name, metrics, failures: Mutex::default() });
-    let priority = |key: &ObjectKey| {
-        if cache.get(key).is_none_or(|object| object.is_settled()) { Priority::Routine } else { Priority::Urgent }
+    let rank = |key: &ObjectKey| match cache.get(key) {
+        Some(object) if object.is_settled() => (Priority::Routine, None),
+        Some(object) if object.is_begun() => (Priority::Urgent, None),
+        Some(object) => (Priority::New, object.group()),
+        None => (Priority::Routine, None),
     };
     // The objects with a key so far. Empty unless their first key passes the window.
     let mut heard = HashSet::new();
@@ -84,7 +90,7 @@ where
             let Some(object) = cache.get(&key) else {
                 guard.forget(&key);
                 heard.remove(&key);
-                queue.done(&key);
+                queue.done(&key, Priority::Routine, None);
                 continue;
             };
             let (guard, reconcile) = (Arc::clone(&guard), reconcile.clone());
@@ -96,19 +102,31 @@ where
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            Some(ended) = running.join_next() => end(&mut queue, &guard, ended),
-            Some(key) = keys.recv() => {
-                let priority = priority(&key);
+            Some(ended) = running.join_next() => match ended {
+                Ok((next, key)) => {
+                    let (priority, group) = rank(&key);
+                    queue.done(&key, priority, group);
+                    if let Some(wait) = guard.wait(&key, next) {
+                        queue.retry_after(key, wait);
+                    }
+                }
+                // A panic is caught in the task.
+                Err(error) => error!(controller = name, %error, "a reconcile ended without a result"),
+            },
+            Some(Trigger { key, cause }) = triggers.recv() => {
+                let (priority, group) = if cause == Cause::Place { (Priority::Urgent, None) } else { rank(&key) };
                 let is_first = first_at_once && heard.insert(key.clone());
                 if window.is_zero() || (is_first && priority == Priority::Routine) {
-                    queue.add(key, priority);
+                    queue.add(key, priority, group);
+                } else if cause == Cause::Count && priority == Priority::Routine {
+                    queue.add_paced(key, window);
                 } else {
                     queue.add_after(key, window);
                 }
             }
             key = queue.next_due() => {
-                let priority = priority(&key);
-                queue.add(key, priority);
+                let (priority, group) = rank(&key);
+                queue.add(key, priority, group);
             }
         }
     }
@@ -120,20 +138,6 @@ fn reconcile_span(controller: &'static str, object: &ObjectKey) -> Span {
     // Without a source of randomness, the id is 0.
     let id = getrandom::u64().unwrap_or_default();
     error_span!("reconcile", controller, %object, reconcile_id = format!("{id:016x}"))
-}
-
-/// Handles the end of a reconcile.
-fn end(queue: &mut WorkQueue, guard: &Guard, ended: Result<(Requeue, ObjectKey), tokio::task::JoinError>) {
-    match ended {
-        Ok((next, key)) => {
-            queue.done(&key);
-            if let Some(wait) = guard.wait(&key, next) {
-                queue.retry_after(key, wait);
-            }
-        }
-        // A panic is caught in the task.
-        Err(error) => error!(controller = guard.name, %error, "a reconcile ended without a result"),
-    }
 }
 
 /// Runs a reconcile within its deadline. A panic is a failure.

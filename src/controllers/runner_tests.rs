@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::api::Board;
+use crate::api::{Agent, Board};
 use crate::metrics::TextFormat;
 use crate::state::cache::cache_of_all;
 use crate::state::guarded::Guarded;
@@ -32,14 +32,14 @@ fn board(name: &str) -> Board {
 }
 
 /// A controller of these Boards, and the sender of its queue.
-fn controller(names: &[&str]) -> (Controller<Board>, mpsc::UnboundedSender<ObjectKey>) {
+fn controller(names: &[&str]) -> (Controller<Board>, mpsc::UnboundedSender<Trigger>) {
     controller_of(names.iter().map(|name| board(name)))
 }
 
-fn controller_of(boards: impl IntoIterator<Item = Board>) -> (Controller<Board>, mpsc::UnboundedSender<ObjectKey>) {
+fn controller_of<K: Indexed>(objects: impl IntoIterator<Item = K>) -> (Controller<K>, mpsc::UnboundedSender<Trigger>) {
     let (cache, mut writer) = cache_of_all();
-    for board in boards {
-        writer.apply(Event::Apply(Guarded(Ok(board))));
+    for object in objects {
+        writer.apply(Event::Apply(Guarded(Ok(object))));
     }
     let (sender, queue) = mpsc::unbounded_channel();
     let (window, metrics) = (Duration::ZERO, Arc::default());
@@ -70,9 +70,9 @@ async fn a_long_computation_delays_no_other_reconcile() {
     };
     let stop = CancellationToken::new();
     let running = tokio::spawn(run(controller, stop.clone(), reconcile));
-    keys.send(ObjectKey::new("fleet", "slow")).unwrap();
+    keys.send(ObjectKey::new("fleet", "slow").into()).unwrap();
     has_begun.recv().await.unwrap();
-    keys.send(ObjectKey::new("fleet", "quick")).unwrap();
+    keys.send(ObjectKey::new("fleet", "quick").into()).unwrap();
     assert_eq!(results.recv().await, Some(true));
     stop.cancel();
     running.await.unwrap();
@@ -114,7 +114,7 @@ async fn all_lines_of_a_reconcile_have_its_id_at_every_level() {
     let stop = CancellationToken::new();
     let running = tokio::spawn(run(controller, stop.clone(), reconcile));
     for _ in 0..2 {
-        keys.send(ObjectKey::new("fleet", "one")).unwrap();
+        keys.send(ObjectKey::new("fleet", "one").into()).unwrap();
         is_done.recv().await.unwrap();
     }
     stop.cancel();
@@ -159,7 +159,7 @@ async fn a_reconcile_that_panics_or_hangs_ends_and_its_object_is_retried() {
     };
     let stop = CancellationToken::new();
     let running = tokio::spawn(run(controller, stop.clone(), reconcile));
-    keys.send(ObjectKey::new("fleet", "one")).unwrap();
+    keys.send(ObjectKey::new("fleet", "one").into()).unwrap();
     for expected in ["ended", "ended", "done", "ended"] {
         assert_eq!(received.recv().await, Some(expected));
     }
@@ -184,7 +184,7 @@ async fn a_reconcile_ends_when_its_controller_is_dropped() {
         }
     };
     let running = tokio::spawn(run(controller, CancellationToken::new(), reconcile));
-    keys.send(ObjectKey::new("fleet", "one")).unwrap();
+    keys.send(ObjectKey::new("fleet", "one").into()).unwrap();
     has_begun.recv().await.unwrap();
     running.abort();
     assert_eq!(has_begun.recv().await, None);
@@ -202,7 +202,7 @@ async fn frequent_keys_delay_nothing() {
     tokio::spawn(run(controller, CancellationToken::new(), reconcile));
     tokio::spawn(async move {
         loop {
-            keys.send(ObjectKey::new("fleet", "gw")).unwrap();
+            keys.send(ObjectKey::new("fleet", "gw").into()).unwrap();
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
@@ -231,7 +231,7 @@ async fn a_settled_object_may_pass_the_window_after_a_start_and_its_later_trigge
     };
     tokio::spawn(run(controller, CancellationToken::new(), reconcile));
     for name in ["new", "settled", "new", "settled", "settled"] {
-        keys.send(ObjectKey::new("fleet", name)).unwrap();
+        keys.send(ObjectKey::new("fleet", name).into()).unwrap();
     }
     let mut order = Vec::new();
     for _ in 0..3 {
@@ -257,7 +257,7 @@ async fn at_most_the_allowed_number_of_reconciles_runs_and_the_others_follow_in_
     };
     tokio::spawn(run(controller, CancellationToken::new(), reconcile));
     for name in names {
-        keys.send(ObjectKey::new("fleet", name)).unwrap();
+        keys.send(ObjectKey::new("fleet", name).into()).unwrap();
     }
     let start = tokio::time::Instant::now();
     let mut order = Vec::new();
@@ -266,4 +266,67 @@ async fn at_most_the_allowed_number_of_reconciles_runs_and_the_others_follow_in_
     }
     let expected = [("e", 0), ("d", 0), ("c", 1), ("b", 1), ("a", 2)];
     assert_eq!(order, expected.map(|(name, second)| (name.to_owned(), second)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_agents_of_one_board_are_begun_together_and_one_whose_place_is_kept_passes_them() {
+    let agents = ["a1", "b1", "a2", "b2", "b3"].map(|name| -> Agent {
+        let spec = json!({ "boardRef": { "name": &name[..1] } });
+        serde_json::from_value(json!({ "metadata": { "name": name, "namespace": "fleet" }, "spec": spec })).unwrap()
+    });
+    let names = agents.clone().map(|agent| agent.metadata.name.unwrap());
+    let (controller, keys) = controller_of(agents);
+    let controller = Controller { concurrency: 1, ..controller };
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let reconcile = move |agent: Arc<Agent>| {
+        begun.send(agent.metadata.name.clone().unwrap()).unwrap();
+        async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Requeue::on_change()
+        }
+    };
+    for name in names {
+        keys.send(ObjectKey::new("fleet", name).into()).unwrap();
+    }
+    keys.send(Trigger { key: ObjectKey::new("fleet", "b3"), cause: Cause::Place }).unwrap();
+    tokio::spawn(run(controller, CancellationToken::new(), reconcile));
+    let mut order = Vec::new();
+    for _ in 0..5 {
+        order.push(has_begun.recv().await.unwrap());
+    }
+    assert_eq!(order, ["a1", "b3", "b1", "b2", "a2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_wait_for_those_of_other_settled_objects_and_changes_do_not() {
+    let settled = |name: &str| {
+        let ready = json!({ "type": "Ready", "status": "True", "reason": "Ready", "message": "",
+            "lastTransitionTime": "2026-11-30T12:00:00Z" });
+        let mut board = board(name);
+        board.metadata.generation = Some(1);
+        let status = json!({ "observedGeneration": 1, "conditions": [ready] });
+        board.status = Some(serde_json::from_value(status).unwrap());
+        board
+    };
+    let (controller, keys) = controller_of([settled("a"), settled("b"), settled("changed"), board("unsettled")]);
+    let controller = Controller { window: Duration::from_millis(500), concurrency: 4, ..controller };
+    let (seen_sender, mut seen) = mpsc::unbounded_channel();
+    let start = tokio::time::Instant::now();
+    let reconcile = move |board: Arc<Board>| {
+        seen_sender.send((board.metadata.name.clone().unwrap(), start.elapsed().as_millis() / 100)).unwrap();
+        async { Requeue::on_change() }
+    };
+    tokio::spawn(run(controller, CancellationToken::new(), reconcile));
+    for (name, cause) in
+        [("a", Cause::Count), ("b", Cause::Count), ("unsettled", Cause::Count), ("changed", Cause::Change)]
+    {
+        keys.send(Trigger { key: ObjectKey::new("fleet", name), cause }).unwrap();
+    }
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        order.push(seen.recv().await.unwrap());
+    }
+    order.sort();
+    let expected = [("a", 5), ("b", 6), ("changed", 5), ("unsettled", 5)];
+    assert_eq!(order, expected.map(|(name, at)| (name.to_owned(), at)));
 }

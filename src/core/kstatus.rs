@@ -5,9 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ObjectMeta;
 
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, find, is_true, set};
+use crate::api::object_key::ObjectKey;
 use crate::api::reason::Persistence;
 use crate::api::{Agent, AgentGateway, Board, ConditionType, Reason};
 use crate::core::error::ReconcileError;
+use crate::core::index::board_key;
 
 /// The input of `Reconciling` and `Stalled`.
 #[derive(Clone, Copy, Debug)]
@@ -64,9 +66,30 @@ fn progress(reason: Reason, error: Option<&ReconcileError>) -> ConditionType {
 pub trait Settled {
     /// Whether the status shows this generation as Ready, and the object is not being deleted.
     fn is_settled(&self) -> bool;
+
+    /// Whether Muster has begun to bring the object to its specified state.
+    fn is_begun(&self) -> bool {
+        true
+    }
+
+    /// What it has in common with objects that are best begun together.
+    fn group(&self) -> Option<ObjectKey> {
+        None
+    }
 }
 
 impl Settled for Agent {
+    /// The Board: its Agents are on one gateway, which takes many entries with one write.
+    fn group(&self) -> Option<ObjectKey> {
+        board_key(self)
+    }
+
+    /// Nothing begins before the binding is written.
+    fn is_begun(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+            || self.status.as_ref().is_some_and(|status| status.binding.is_some())
+    }
+
     fn is_settled(&self) -> bool {
         let status = self.status.as_ref();
         status.is_some_and(|status| is_settled(&self.metadata, status.observed_generation, &status.conditions))

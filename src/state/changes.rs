@@ -22,6 +22,8 @@ pub enum ChangeScope {
     AgentId(String),
     /// This Agent alone.
     Agent(ObjectKey),
+    /// This Agent alone. A place at the gateway is kept for it.
+    Place(ObjectKey),
     /// The AgentGateway alone.
     GatewayOnly,
 }

@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::changes::{ChangeScope, GatewayChange};
-use crate::api::agent::Agent;
+use crate::api::agent::{Agent, Role};
 use crate::api::conditions::find;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
@@ -21,20 +21,46 @@ use crate::core::gateway_ref::{agents_of_board, agents_of_gateway, resolved_gate
 use crate::core::index::{awaited_place, board_key, observed_through, places};
 use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects, Place};
 
+/// An object to reconcile.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Trigger {
+    /// The object.
+    pub key: ObjectKey,
+    /// Why it is reconciled.
+    pub cause: Cause,
+}
+
+/// Why an object is reconciled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The object changed, or something that it depends on.
+    Change,
+    /// A place at its gateway is kept for it, for a while.
+    Place,
+    /// An Agent changed that its status only counts.
+    Count,
+}
+
+impl From<ObjectKey> for Trigger {
+    fn from(key: ObjectKey) -> Self {
+        Self { key, cause: Cause::Change }
+    }
+}
+
 /// The queues of the three controllers.
 #[derive(Clone, Debug)]
 pub struct Queues {
     /// Agents to reconcile.
-    pub agents: UnboundedSender<ObjectKey>,
+    pub agents: UnboundedSender<Trigger>,
     /// Boards to reconcile.
-    pub boards: UnboundedSender<ObjectKey>,
+    pub boards: UnboundedSender<Trigger>,
     /// AgentGateways to reconcile.
-    pub gateways: UnboundedSender<ObjectKey>,
+    pub gateways: UnboundedSender<Trigger>,
 }
 
-/// Adds a key to a queue. The receiver is open until the operator stops.
-fn enqueue(queue: &UnboundedSender<ObjectKey>, key: ObjectKey) {
-    let _ = queue.send(key);
+/// Adds an object to a queue. The receiver is open until the operator stops.
+fn enqueue(queue: &UnboundedSender<Trigger>, trigger: impl Into<Trigger>) {
+    let _ = queue.send(trigger.into());
 }
 
 /// Enqueues the objects to reconcile after a change.
@@ -54,12 +80,12 @@ impl<O: Objects> Triggers<O> {
         if begins_to_wait || spec_changed(before, now) {
             self.enqueue_agent(now);
         }
-        self.enqueue_parents(now);
+        self.enqueue_parents(now, cause(before, now));
         if let Some(before) = before {
             let is_moved = board_key(before) != board_key(now) || before.spec.gateway_ref != now.spec.gateway_ref;
             let is_shown_elsewhere = observed_through(before) != observed_through(now);
             if is_moved || is_shown_elsewhere || Binding::of(before) != Binding::of(now) {
-                self.enqueue_parents(before);
+                self.enqueue_parents(before, Cause::Change);
             }
             let kept = places(now);
             self.enqueue_waiting(before, |place| !kept.contains(place));
@@ -68,7 +94,7 @@ impl<O: Objects> Triggers<O> {
 
     /// Handles an Agent that was deleted.
     pub fn agent_deleted(&self, agent: &Agent) {
-        self.enqueue_parents(agent);
+        self.enqueue_parents(agent, Cause::Change);
         self.enqueue_waiting(agent, |_| true);
         // An Agent that was not set up had a place as a guest too, if it came before others.
         let namespace = agent.metadata.namespace.clone().unwrap_or_default();
@@ -76,14 +102,14 @@ impl<O: Objects> Triggers<O> {
     }
 
     /// Enqueues the Board and the AgentGateways of an Agent: of its binding, of its references, and the one that counts it as an observer.
-    fn enqueue_parents(&self, agent: &Agent) {
-        if let Some(board) = board_key(agent) {
-            enqueue(&self.queues.boards, board);
+    fn enqueue_parents(&self, agent: &Agent, cause: Cause) {
+        if let Some(key) = board_key(agent) {
+            enqueue(&self.queues.boards, Trigger { key, cause });
         }
         let bound = Binding::of(agent).map(|binding| binding.gateway);
         let gateways = [bound, resolved_gateway(&self.objects, agent), observed_through(agent)];
-        for gateway in gateways.into_iter().flatten().collect::<BTreeSet<_>>() {
-            enqueue(&self.queues.gateways, gateway);
+        for key in gateways.into_iter().flatten().collect::<BTreeSet<_>>() {
+            enqueue(&self.queues.gateways, Trigger { key, cause });
         }
     }
 
@@ -148,13 +174,16 @@ impl<O: Objects> Triggers<O> {
 
     /// Handles a change on a gateway.
     pub fn gateway_change(&self, change: &GatewayChange) {
-        if !matches!(change.scope, ChangeScope::Agent(_)) {
+        if !matches!(change.scope, ChangeScope::Agent(_) | ChangeScope::Place(_)) {
             enqueue(&self.queues.gateways, change.gateway.clone());
         }
         match &change.scope {
             ChangeScope::AllAgents => self.enqueue_agents_of(&change.gateway),
             ChangeScope::GatewayOnly => {}
             ChangeScope::Agent(key) => enqueue(&self.queues.agents, key.clone()),
+            ChangeScope::Place(key) => {
+                enqueue(&self.queues.agents, Trigger { key: key.clone(), cause: Cause::Place });
+            }
             ChangeScope::AgentId(id) => self.enqueue_agent_id(&change.gateway, id),
         }
     }
@@ -168,6 +197,13 @@ impl<O: Objects> Triggers<O> {
         });
         self.enqueue_agents(bound.into_iter().chain(unbound));
     }
+}
+
+/// What a change of an Agent means to its Board and its AgentGateway. They keep the ids of leads and of main agents. Until an AgentGateway has seen
+/// the agents that are bound to it, the config writer may not know which heartbeats of others it keeps.
+fn cause(before: Option<&Agent>, now: &Agent) -> Cause {
+    let is_bound_anew = before.and_then(Binding::of) != Binding::of(now);
+    if now.spec.role == Role::Worker && !is_bound_anew { Cause::Count } else { Cause::Change }
 }
 
 /// Whether the uid, the generation or a request of an object changed: the change is not only a change of the status.

@@ -151,16 +151,16 @@ fn fleet(others: usize) -> CountingCaches {
 
 /// The receivers of the queues.
 struct Queued {
-    agents: UnboundedReceiver<ObjectKey>,
-    boards: UnboundedReceiver<ObjectKey>,
-    gateways: UnboundedReceiver<ObjectKey>,
+    agents: UnboundedReceiver<Trigger>,
+    boards: UnboundedReceiver<Trigger>,
+    gateways: UnboundedReceiver<Trigger>,
 }
 
 impl Queued {
     /// The different keys in the three queues.
     fn names(&mut self) -> [BTreeSet<String>; 3] {
         [&mut self.agents, &mut self.boards, &mut self.gateways]
-            .map(|queue| std::iter::from_fn(|| queue.try_recv().ok()).map(|key| key.name).collect())
+            .map(|queue| std::iter::from_fn(|| queue.try_recv().ok()).map(|trigger| trigger.key.name).collect())
     }
 }
 
@@ -194,6 +194,25 @@ fn the_agent_gateway_that_counts_an_observer_is_reconciled_when_the_observer_lea
     assert_eq!(gateways(&|triggers| triggers.agent(Some(&observer(Some("gw"))), &observer(None))), ["gw"]);
     assert_eq!(gateways(&|triggers| triggers.agent(Some(&observer(Some("gw"))), &observer(Some("b")))), ["b", "gw"]);
     assert_eq!(gateways(&|triggers| triggers.agent_deleted(&observer(Some("gw")))), ["gw"]);
+}
+
+#[test]
+fn a_ready_worker_only_counts_for_its_board_and_gateway_and_a_binding_or_a_lead_is_a_change() {
+    let causes = |role: Role, was_bound: bool| {
+        let objects = fleet(0);
+        let (triggers, mut queued) = triggers(&objects);
+        let mut now = Arc::unwrap_or_clone((&objects).agent(&ObjectKey::new("fleet", "ops-0")).unwrap());
+        now.spec.role = role;
+        let mut before = now.clone();
+        if !was_bound {
+            before.status = None;
+        }
+        triggers.agent(Some(&before), &now);
+        [&mut queued.boards, &mut queued.gateways].map(|queue| queue.try_recv().unwrap().cause)
+    };
+    assert_eq!(causes(Role::Worker, true), [Cause::Count; 2]);
+    assert_eq!(causes(Role::Worker, false), [Cause::Change; 2]);
+    assert_eq!(causes(Role::Lead, true), [Cause::Change; 2]);
 }
 
 /// The number of objects that each event, and each question of a reconcile, touches.

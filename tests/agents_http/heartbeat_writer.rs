@@ -45,7 +45,7 @@ async fn a_changed_report_queues_a_reconcile_and_a_repeated_report_does_not() {
     }
     let working = Call { body: json!({ "status": "busy" }).to_string(), ..heartbeat("a-token") };
     rig.call(working).await;
-    assert_eq!(queue.recv().await, Some(key()));
+    assert_eq!(queue.recv().await, Some(key().into()));
     assert_eq!(rig.stored("a").status.as_ref().unwrap().phase.map(|p| format!("{p:?}")).as_deref(), Some("Idle"));
     drop(rig);
     running.await.unwrap();
@@ -77,13 +77,13 @@ async fn a_status_that_flips_each_second_queues_one_reconcile_in_five_seconds_an
     tokio::time::sleep(Duration::from_secs(10)).await;
     while queue.try_recv().is_ok() {}
     report("a-token", "busy").await;
-    assert_eq!(queue.recv().await, Some(key()));
+    assert_eq!(queue.recv().await, Some(key().into()));
     report("a-token", "idle").await;
     report("a-token", "busy").await;
     report("b-token", "busy").await;
-    assert_eq!(queue.recv().await, Some(ObjectKey::new(NS, "b")), "another agent does not wait");
+    assert_eq!(queue.recv().await, Some(ObjectKey::new(NS, "b").into()), "another agent does not wait");
     let began = tokio::time::Instant::now();
-    assert_eq!(queue.recv().await, Some(key()), "the last report is reconciled");
+    assert_eq!(queue.recv().await, Some(key().into()), "the last report is reconciled");
     assert!(began.elapsed() <= Duration::from_secs(5), "{:?}", began.elapsed());
     drop(rig);
     running.await.unwrap();

@@ -52,7 +52,7 @@ fn queued_agents(rig: &Rig, config_map: &str) -> BTreeSet<String> {
     let (gateways, _) = mpsc::unbounded_channel();
     let triggers = Triggers { objects: rig.ctx().state.store.clone(), queues: Queues { agents, boards, gateways } };
     triggers.config_map(&ObjectKey::new(NS, config_map));
-    std::iter::from_fn(|| queue.try_recv().ok()).map(|key| key.name).collect()
+    std::iter::from_fn(|| queue.try_recv().ok()).map(|trigger| trigger.key.name).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,13 +7,12 @@ use std::time::Duration;
 use http::Method;
 use kube::Client;
 use muster::api::Agent;
-use muster::api::object_key::ObjectKey;
 use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::http::change_feed::ChangeFeed;
 use muster::state::cache::cache;
 use muster::state::kube_store::KubeStore;
 use muster::state::tokens::TokenTable;
-use muster::state::triggers::{Queues, Triggers};
+use muster::state::triggers::{Queues, Trigger, Triggers};
 use muster::state::watch_health::WatchHealth;
 use muster::state::{Caches, unreadable, watch};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -79,6 +78,6 @@ impl Watched {
 }
 
 /// A queue that nobody reads.
-fn without_reader() -> UnboundedSender<ObjectKey> {
+fn without_reader() -> UnboundedSender<Trigger> {
     mpsc::unbounded_channel().0
 }

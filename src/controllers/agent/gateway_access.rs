@@ -1,6 +1,7 @@
 //! The access of a reconcile to a gateway: the handle, the inventory, and a permit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::adoption;
 use crate::api::Reason;
@@ -122,16 +123,17 @@ fn requeue_without_permit() -> PassEnd {
     PassEnd::Postponed(Requeue::on_change())
 }
 
-/// Leaves out of a plan what can wait until the peers on the gateway are set up. Returns the plan, and whether something is left out.
+/// Leaves out of a plan what can wait until the peers on the gateway are set up. Returns the plan, and how much longer what is left out waits.
 pub(super) fn defer_for_peers(
     plan: Plan,
     agent: &ObjectKey,
     gateway: &GatewayHandle,
     permit: &AgentPermit,
-) -> (Plan, bool) {
+) -> (Plan, Option<Duration>) {
     if !plan.waits_for_peers() {
-        return (plan, false);
+        return (plan, None);
     }
     permit.mark_ready();
-    if gateway.waits_for_peers(agent, permit) { (Plan::default(), true) } else { (plan, false) }
+    let wait = gateway.wait_for_peers(agent, permit);
+    (if wait.is_some() { Plan::default() } else { plan }, wait)
 }

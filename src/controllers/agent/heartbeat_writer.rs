@@ -24,6 +24,7 @@ use crate::core::kstatus::Settled;
 use crate::core::objects::Objects;
 use crate::state::State;
 use crate::state::store::StoreError;
+use crate::state::triggers::Trigger;
 
 /// The number of heartbeats that are processed concurrently.
 const WORKERS: usize = 8;
@@ -61,7 +62,7 @@ pub enum HeartbeatOutcome {
 pub async fn run(
     state: Arc<State>,
     mut due: Receiver<ObjectKey>,
-    controller: UnboundedSender<ObjectKey>,
+    controller: UnboundedSender<Trigger>,
     stop: CancellationToken,
 ) {
     let mut waiting = Waiting::default();
@@ -84,7 +85,7 @@ pub async fn run(
                 Ok((HeartbeatOutcome::Reconcile, key)) => {
                     if reconciled.may_begin(&key) {
                         // The receiver ends only when the operator does.
-                        let _ = controller.send(key);
+                        let _ = controller.send(key.into());
                     }
                 }
                 Ok((HeartbeatOutcome::Nothing | HeartbeatOutcome::Written, _)) => {}

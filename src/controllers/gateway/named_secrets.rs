@@ -14,6 +14,7 @@ use crate::api::object_key::ObjectKey;
 use crate::core::objects::Objects;
 use crate::state::kube_store::KubeStore;
 use crate::state::store::StoreError;
+use crate::state::triggers::Trigger;
 
 /// How often the metadata of the Secrets is read. With the time for the reads of many AgentGateways, a change is noticed within 30 s.
 const INTERVAL: Duration = Duration::from_secs(20);
@@ -24,7 +25,7 @@ const READERS: usize = 4;
 type Versions = Vec<Option<String>>;
 
 /// Enqueues an AgentGateway after a change of a Secret that it names. Never ends.
-pub async fn run(store: &KubeStore, gateways: &UnboundedSender<ObjectKey>) {
+pub async fn run(store: &KubeStore, gateways: &UnboundedSender<Trigger>) {
     let mut seen: HashMap<ObjectKey, Versions> = HashMap::new();
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,7 +38,7 @@ pub async fn run(store: &KubeStore, gateways: &UnboundedSender<ObjectKey>) {
             match (versions.as_ref(), seen.remove(key)) {
                 (Some(new), Some(old)) if *new != old => {
                     // The receiver is open until the operator stops.
-                    let _ = gateways.send(key.clone());
+                    let _ = gateways.send(key.clone().into());
                 }
                 (None, old) => *versions = old,
                 (Some(_), _) => {}

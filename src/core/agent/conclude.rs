@@ -22,9 +22,6 @@ use crate::api::requests::RequestKind;
 use crate::core::error::ReconcileError;
 use crate::core::requeue::Requeue;
 
-/// The longest time that the late Steps of an agent wait for its peers, so that an agent is woken although others are applied without end.
-/// The last peer that is set up triggers the agent earlier.
-pub const MAX_PEER_WAIT: Duration = Duration::from_secs(30);
 /// The longest time until an agent whose gateway is not ready is reconciled again. A new connection triggers it earlier.
 const GATEWAY_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// The longest time until an agent with an invalid spec or reference is reconciled again.
@@ -46,8 +43,8 @@ pub struct Outcome {
 pub struct AppliedPlan {
     /// The plan.
     pub plan: Plan,
-    /// Whether some Steps were deferred until the peers on the gateway are set up.
-    pub deferred: bool,
+    /// How long some Steps wait at most until the peers on the gateway are set up. The last peer triggers the agent earlier.
+    pub deferred: Option<Duration>,
     /// The outcome of its Steps.
     pub outcome: Outcome,
 }
@@ -155,7 +152,7 @@ fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusio
     // records.
     let registered = input.observed.is_some_and(|observed| observed.registration == Registration::Current);
     let records = new.config_keys != input.old.config_keys;
-    let next_pass_reports = (plan.again || *deferred) && blocker.is_none() && !registered && !records;
+    let next_pass_reports = (plan.again || deferred.is_some()) && blocker.is_none() && !registered && !records;
     Conclusion { status: if next_pass_reports { input.old.clone() } else { new }, next }
 }
 
@@ -173,7 +170,7 @@ fn next(input: &StatusInput<'_>, new: &AgentStatus, applied: &AppliedPlan, block
         Some(Blocker::Failed(_) | Blocker::Pending(_)) => {
             Requeue::after(desired.resync_interval).no_later(observed.creation_in)
         }
-        None if applied.deferred => Requeue::after(MAX_PEER_WAIT),
+        None if let Some(wait) = applied.deferred => Requeue::after(wait),
         None if applied.outcome.labelled.as_ref().is_some_and(LabelResult::may_work_later) => Requeue::retry(),
         None if applied.plan.again || token_is_due => return NextPass::Again,
         None => Requeue::after(requeue_after(desired, new, observed, input.now)),
@@ -214,7 +211,7 @@ mod tests {
     use crate::core::agent::fixtures::{AgentFixture, applied as just_applied, issued_token};
 
     /// Concludes a pass that applied the plan of a fixture with this outcome of its Steps.
-    fn pass(fixture: &AgentFixture, deferred: bool, outcome: Outcome) -> Conclusion {
+    fn pass(fixture: &AgentFixture, deferred: Option<Duration>, outcome: Outcome) -> Conclusion {
         let end = PassEnd::Applied(Box::new(AppliedPlan { plan: fixture.plan(), deferred, outcome }));
         fixture.conclude(&end)
     }
@@ -255,9 +252,10 @@ mod tests {
     #[test]
     fn an_unfinished_plan_is_followed_at_once_and_a_deferred_plan_after_its_longest_wait() {
         let fixture = just_applied().bound().with_token().registered();
-        assert_eq!(pass(&fixture, false, Outcome::default()).next, NextPass::Again);
-        let deferred = pass(&just_applied().provisioned(), true, Outcome::default());
-        assert_eq!(requeue(&deferred), Some(Requeue::after(MAX_PEER_WAIT)));
+        assert_eq!(pass(&fixture, None, Outcome::default()).next, NextPass::Again);
+        let wait = Duration::from_secs(20);
+        let deferred = pass(&just_applied().provisioned(), Some(wait), Outcome::default());
+        assert_eq!(requeue(&deferred), Some(Requeue::after(wait)));
     }
 
     #[test]
@@ -266,13 +264,13 @@ mod tests {
         fixture.is_claimed = true;
         fixture.annotated_id = Some(fixture.desired.identity.agent_id.clone());
         fixture.token = issued_token("t1");
-        let bound = pass(&fixture, false, Outcome::default());
+        let bound = pass(&fixture, None, Outcome::default());
         assert_eq!(bound.next, NextPass::Again);
         let token = bound.status.token.as_ref().map(|token| token.sha256.as_str());
         assert_eq!((bound.status.binding.is_some(), token), (true, Some("t1")));
         fixture.binding = fixture.plan().binds;
         fixture.status = bound.status;
-        let waiting = pass(&fixture, false, Outcome::default());
+        let waiting = pass(&fixture, None, Outcome::default());
         assert_eq!(waiting.status, fixture.status, "the pass that submits the entry writes no status");
     }
 
@@ -280,7 +278,7 @@ mod tests {
     fn a_failed_step_blocks_and_fulfils_no_request() {
         let fixture = just_applied().bound().with_token().registered();
         let failed = ReconcileError::transient(Reason::GatewayError, "no answer");
-        let conclusion = pass(&fixture, false, Outcome { failed: Some(failed), ..Outcome::default() });
+        let conclusion = pass(&fixture, None, Outcome { failed: Some(failed), ..Outcome::default() });
         assert_eq!(requeue(&conclusion), Some(Requeue::retry()));
         assert_eq!(conclusion.status.last_error.map(|error| error.message), Some("no answer".into()));
     }
@@ -290,7 +288,7 @@ mod tests {
         let fixture = just_applied().bound();
         for kind in [ReconcileError::transient, ReconcileError::permanent] {
             let failed = kind(Reason::KubernetesError, "denied");
-            let conclusion = pass(&fixture, false, Outcome { failed: Some(failed), ..Outcome::default() });
+            let conclusion = pass(&fixture, None, Outcome { failed: Some(failed), ..Outcome::default() });
             assert_eq!(requeue(&conclusion), Some(Requeue::retry()));
         }
     }
@@ -300,10 +298,10 @@ mod tests {
         let mut fixture = just_applied().bound().with_token();
         fixture.desired.origin = Origin::Chosen;
         let failed = Some(config_unwritable(&fixture.desired));
-        let retried = pass(&fixture, false, Outcome { failed, ..Outcome::default() });
+        let retried = pass(&fixture, None, Outcome { failed, ..Outcome::default() });
         assert_eq!(requeue(&retried), Some(Requeue::retry()));
         fixture.observed.creation_in = Some(Duration::from_secs(9));
-        let waits = pass(&fixture, false, Outcome::default());
+        let waits = pass(&fixture, None, Outcome::default());
         assert_eq!(requeue(&waits), Some(Requeue::after(Duration::from_secs(9))));
         assert_eq!(waits.status.conditions, retried.status.conditions, "the status does not change meanwhile");
     }
@@ -311,7 +309,7 @@ mod tests {
     #[test]
     fn a_working_agent_is_requeued_for_the_time_when_it_would_go_stale() {
         let fixture = just_applied().working();
-        let conclusion = pass(&fixture, false, Outcome::default());
+        let conclusion = pass(&fixture, None, Outcome::default());
         assert_eq!(
             requeue(&conclusion),
             Some(Requeue::after(Duration::from_secs(599))),

@@ -178,7 +178,7 @@ pub fn preview(
             result.binds = Some(binding.clone());
             world.binding = Some(binding.clone());
         }
-        let end = PassEnd::Applied(Box::new(AppliedPlan { plan, deferred: false, outcome }));
+        let end = PassEnd::Applied(Box::new(AppliedPlan { plan, deferred: None, outcome }));
         world.record(agent, &desired, &token, &end, now);
         desired.requests = desired.requests.with_status(&world.status);
     }

@@ -43,13 +43,13 @@ mod tests {
     fn ends(fixture: &AgentFixture, error: &CallError) -> [PassEnd; 2] {
         let failed = ReconcileError::gateway("to wake the agent", error);
         let outcome = Outcome { failed: Some(failed.clone()), ..Outcome::default() };
-        let applied = AppliedPlan { plan: fixture.plan(), deferred: false, outcome };
+        let applied = AppliedPlan { plan: fixture.plan(), deferred: None, outcome };
         [PassEnd::Failed(failed), PassEnd::Applied(Box::new(applied))]
     }
 
     fn ready() -> AgentFixture {
         let mut fixture = applied().working();
-        let applied = AppliedPlan { plan: fixture.plan(), deferred: false, outcome: Outcome::default() };
+        let applied = AppliedPlan { plan: fixture.plan(), deferred: None, outcome: Outcome::default() };
         fixture.status = fixture.conclude(&PassEnd::Applied(Box::new(applied))).status;
         fixture
     }
