@@ -12,7 +12,7 @@ const SHARE: u32 = 4;
 pub(crate) enum Priority {
     /// Work on the object has begun, or its spec or its gateway changed. Somebody may wait for it.
     Urgent,
-    /// The object is new. Those that were begun before it are completed first, so that there are few half-made agents at any time.
+    /// The object is new. Objects on which work has begun go first, so that there are few half-made agents at any time.
     New,
     /// The object is as specified, as far as its status shows.
     Routine,
@@ -28,7 +28,7 @@ pub(crate) const TURN: usize = 16;
 /// The waiting keys of all priorities.
 ///
 /// # Guarantees
-/// - Keys pass those of a less urgent priority, but for the turns of [`SHARE`].
+/// - A key passes the keys of less urgent priorities, unless one of them has its turn by [`SHARE`].
 /// - No key passes another one of its priority and its group. The groups of a priority take turns of [`TURN`] keys.
 #[derive(Debug, Default)]
 pub(crate) struct FairLanes {

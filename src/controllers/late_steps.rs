@@ -25,7 +25,7 @@ pub(super) struct LateSteps {
 struct Waits {
     /// When the wait of an Agent ends.
     ends: HashMap<ObjectKey, Instant>,
-    /// Those of them that were not woken since they last looked at their peers.
+    /// The waiting Agents that were not woken since they last looked at their peers.
     asleep: HashSet<ObjectKey>,
 }
 

@@ -80,11 +80,12 @@ impl<O: Objects> Triggers<O> {
         if begins_to_wait || spec_changed(before, now) {
             self.enqueue_agent(now);
         }
-        self.enqueue_parents(now, cause(before, now));
+        let is_bound_anew = before.and_then(Binding::of) != Binding::of(now);
+        self.enqueue_parents(now, cause(now, is_bound_anew));
         if let Some(before) = before {
             let is_moved = board_key(before) != board_key(now) || before.spec.gateway_ref != now.spec.gateway_ref;
             let is_shown_elsewhere = observed_through(before) != observed_through(now);
-            if is_moved || is_shown_elsewhere || Binding::of(before) != Binding::of(now) {
+            if is_moved || is_shown_elsewhere || is_bound_anew {
                 self.enqueue_parents(before, Cause::Change);
             }
             let kept = places(now);
@@ -201,8 +202,7 @@ impl<O: Objects> Triggers<O> {
 
 /// What a change of an Agent means to its Board and its AgentGateway. They keep the ids of leads and of main agents. Until an AgentGateway has seen
 /// the agents that are bound to it, the config writer may not know which heartbeats of others it keeps.
-fn cause(before: Option<&Agent>, now: &Agent) -> Cause {
-    let is_bound_anew = before.and_then(Binding::of) != Binding::of(now);
+fn cause(now: &Agent, is_bound_anew: bool) -> Cause {
     if now.spec.role == Role::Worker && !is_bound_anew { Cause::Count } else { Cause::Change }
 }
 
