@@ -193,8 +193,8 @@ impl KubeStore {
         self.read_secret(key, Awaited).await
     }
 
-    /// The token Secret of an Agent. After a restart Muster reads the Secrets of all Agents. The reads for settled Agents take at most half of
-    /// the places.
+    /// The token Secret of an Agent. After a restart Muster reads the Secrets of all Agents, and those of settled Agents wait for
+    /// other reads.
     pub async fn token_secret(&self, agent: &Agent, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
         self.read_secret(key, late_if(agent.is_settled())).await
     }

@@ -16,7 +16,7 @@ use super::request_limits::{RequestLimits, Urgency};
 use crate::core::event::Event;
 
 /// The largest number of waiting events. Further ones are dropped, as client-go does: an event is the copy of what a status says.
-const BACKLOG: usize = 8192;
+const BACKLOG: usize = 16_384;
 /// How long the events that wait at the end may take.
 const MAX_DRAIN: Duration = Duration::from_secs(2);
 
@@ -64,22 +64,25 @@ impl EventWriter {
         }
     }
 
-    /// Writes an event. A refused event is no error.
-    pub(super) async fn now(&self, ObjectEvent { regarding, event, at }: ObjectEvent) {
+    /// Writes an event before all that wait. A refused event is no error.
+    pub(super) async fn now(&self, event: ObjectEvent) {
+        self.write(event, Urgency::Awaited).await;
+    }
+
+    async fn write(&self, ObjectEvent { regarding, event, at }: ObjectEvent, urgency: Urgency) {
         let written = Box::pin(self.recorder.publish(&regarding, &event, at));
-        if let Err(error) = self.limits.write(Urgency::Awaited, written).await {
+        if let Err(error) = self.limits.write(urgency, written).await {
             debug!(%error, reason = event.reason, "event refused");
         }
     }
 }
 
 impl LateEvents {
-    /// Writes the events one after the other, so that they take one of the places for writes. After `end` it writes those that still wait, for
-    /// [`MAX_DRAIN`] at most.
+    /// Writes the events one after the other, and lets other writes pass. After `end` it writes those that still wait, for [`MAX_DRAIN`] at most.
     pub async fn write(self, end: &CancellationToken) {
         let Self { mut waiting, writer } = self;
         let events = stream::poll_fn(|context| waiting.poll_recv(context));
-        events.take_until(end.cancelled()).for_each(|event| writer.now(event)).await;
+        events.take_until(end.cancelled()).for_each(|event| writer.write(event, Urgency::Late)).await;
         let rest = async {
             while let Ok(event) = waiting.try_recv() {
                 writer.now(event).await;

@@ -1,23 +1,21 @@
 //! How many requests of the operator the API server answers at one time, and which of them wait for others.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::oneshot;
 
 use super::store::StoreError;
 
-/// The maximum number of open reads, without watches.
-const MAX_READS: usize = 16;
-/// The maximum number of open writes. Writes have places of their own: a new Agent does not wait for the reads of all others after a
-/// restart.
-const MAX_WRITES: usize = 16;
-/// The maximum number of reads that nobody waits for, open or in the line of all reads. So a new Agent waits for few of them while all others
-/// are looked at after a restart.
-const MAX_LATE_READS: usize = 8;
-/// The maximum number of writes that nobody waits for, open or in the line of all writes. So they take a small part of it while thousands of
-/// Agents are set up.
-const MAX_LATE_WRITES: usize = 2;
+/// The maximum number of open reads, without watches, and of open writes. Writes have places of their own: a new Agent does not wait for the reads
+/// of all others after a restart.
+const PLACES: usize = 16;
+/// The maximum number of open requests that nobody waits for, so that one that somebody waits for finds a place at once.
+const MAX_LATE: usize = 8;
+/// While there are requests that somebody waits for, one place in this number goes to one that nobody waits for. So thousands of Agents that are set
+/// up are Ready before their labels and events are written, and those come to an end although others are applied without end.
+const SHARE: u32 = 32;
 /// How long the API server may take to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -30,24 +28,11 @@ pub(super) enum Urgency {
     Late,
 }
 
-/// The places for requests at the API server, in the order of arrival. Clones share them.
-#[derive(Clone)]
+/// The places for requests at the API server. Clones share them.
+#[derive(Clone, Default)]
 pub(super) struct RequestLimits {
-    reads: Arc<Line>,
-    writes: Arc<Line>,
-}
-
-/// The places for requests of one kind. Late requests wait in a line of their own until few enough of them are in this one.
-struct Line {
-    places: Semaphore,
-    late: Semaphore,
-}
-
-impl Default for RequestLimits {
-    fn default() -> Self {
-        let line = |places, late| Arc::new(Line { places: Semaphore::new(places), late: Semaphore::new(late) });
-        Self { reads: line(MAX_READS, MAX_LATE_READS), writes: line(MAX_WRITES, MAX_LATE_WRITES) }
-    }
+    reads: Line,
+    writes: Line,
 }
 
 impl RequestLimits {
@@ -70,31 +55,103 @@ impl RequestLimits {
     }
 }
 
+/// The places for requests of one kind.
+///
+/// # Guarantees
+/// - No request passes another one of its urgency.
+/// - At most [`MAX_LATE`] late requests are open, and one place in [`SHARE`] goes to a late request while others are open or wait: the API server
+///   is busy long before all places are taken.
+#[derive(Clone, Default)]
+struct Line {
+    state: Arc<Mutex<LineState>>,
+}
+
+#[derive(Default)]
+struct LineState {
+    open: usize,
+    open_late: usize,
+    awaited: VecDeque<oneshot::Sender<Place>>,
+    late: VecDeque<oneshot::Sender<Place>>,
+    /// The number of places that went to awaited requests while late ones waited, since the last one that went to a late request.
+    passed: u32,
+}
+
+/// The place of a request. The next request gets it when it is dropped.
+struct Place {
+    line: Line,
+    urgency: Urgency,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.line.state().close(self.urgency);
+        self.line.admit();
+    }
+}
+
 impl Line {
+    fn state(&self) -> MutexGuard<'_, LineState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for a place, then for the answer.
     async fn send<T>(
         &self,
         urgency: Urgency,
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, StoreError> {
-        let _late = match urgency {
-            Urgency::Awaited => None,
-            Urgency::Late => Some(place(&self.late).await?),
-        };
-        let _place = place(&self.places).await?;
+        let (waiter, place) = oneshot::channel();
+        self.state().queue(urgency).push_back(waiter);
+        self.admit();
+        // A waiter leaves its queue only with a place.
+        let _place = place.await.map_err(|e| StoreError::Failed(e.to_string()))?;
         let answer = tokio::time::timeout(REQUEST_TIMEOUT, request).await;
         Ok(answer.map_err(|_| StoreError::Failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())))??)
     }
+
+    /// Gives the free places to those that wait.
+    fn admit(&self) {
+        loop {
+            // The lock is released before the place is sent: a request that no longer waits drops it.
+            let Some((waiter, urgency)) = self.state().next() else { return };
+            let _ = waiter.send(Place { line: self.clone(), urgency });
+        }
+    }
 }
 
-async fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, StoreError> {
-    // The semaphore is never closed.
-    places.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))
+impl LineState {
+    fn queue(&mut self, urgency: Urgency) -> &mut VecDeque<oneshot::Sender<Place>> {
+        match urgency {
+            Urgency::Awaited => &mut self.awaited,
+            Urgency::Late => &mut self.late,
+        }
+    }
+
+    /// Opens a place for the request that is next, if there is one.
+    fn next(&mut self) -> Option<(oneshot::Sender<Place>, Urgency)> {
+        if self.open >= PLACES {
+            return None;
+        }
+        let is_quiet = self.awaited.is_empty() && self.open == self.open_late;
+        let has_turn = is_quiet || self.passed + 1 >= SHARE;
+        let is_late = has_turn && !self.late.is_empty() && self.open_late < MAX_LATE;
+        let urgency = if is_late { Urgency::Late } else { Urgency::Awaited };
+        let waiter = self.queue(urgency).pop_front()?;
+        self.passed = if is_late || self.late.is_empty() { 0 } else { self.passed + 1 };
+        self.open += 1;
+        self.open_late += usize::from(is_late);
+        Some((waiter, urgency))
+    }
+
+    fn close(&mut self, urgency: Urgency) {
+        self.open -= 1;
+        self.open_late -= usize::from(urgency == Urgency::Late);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 
     use futures::FutureExt;
@@ -122,14 +179,16 @@ mod tests {
         let second = join_all((0..160).map(|_| limits.write(Awaited, request(&others))));
         let both = async { tokio::join!(first, second) };
         // Ten seconds are enough for 160 writes alone.
-        let ended = tokio::time::timeout(Duration::from_millis(11_500), both).await;
+        let ended = tokio::time::timeout(Duration::from_millis(12_500), both).await;
         assert!(ended.is_err(), "a thousand late writes take longer");
         assert_eq!(others.get(), 160);
-        assert!((1..=16).contains(&late.get()), "{} late writes", late.get());
+        // Those that came first, one in sixteen, and those that share the last places with nobody.
+        let expected = MAX_LATE + 160 / SHARE as usize + MAX_LATE;
+        assert!((10..=expected).contains(&late.get()), "{} late writes", late.get());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_read_for_a_new_agent_waits_for_few_of_the_reads_for_ready_ones() {
+    async fn a_request_finds_a_place_at_once_although_a_thousand_late_ones_wait() {
         let limits = RequestLimits::default();
         let (late, others) = (Rc::default(), Rc::default());
         let first = join_all((0..1000).map(|_| limits.read(Late, request(&late))));
@@ -137,15 +196,42 @@ mod tests {
         let both = async { tokio::join!(first, second) };
         let ended = tokio::time::timeout(Duration::from_millis(1_100), both).await;
         assert!(ended.is_err(), "a thousand late reads take longer");
-        assert_eq!((others.get(), late.get()), (1, MAX_LATE_READS));
+        assert_eq!((others.get(), late.get()), (1, MAX_LATE));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_few_late_writes_do_not_wait_when_there_is_nothing_to_wait_for() {
-        let limits = RequestLimits::default();
-        let late = Rc::default();
-        let all = join_all((0..MAX_LATE_WRITES).map(|_| limits.write(Late, request(&late))));
-        tokio::time::timeout(Duration::from_millis(1_100), all).await.unwrap();
-        assert_eq!(late.get(), MAX_LATE_WRITES);
+    async fn requests_are_sent_in_the_order_of_their_arrival() {
+        let (limits, order) = (RequestLimits::default(), RefCell::new(Vec::new()));
+        let order = &order;
+        let numbered = |number: usize| {
+            let sent = async move {
+                order.borrow_mut().push(number);
+                request(&Rc::default()).await
+            };
+            limits.write(Awaited, sent)
+        };
+        join_all((0..3 * PLACES).map(numbered)).await;
+        assert!(order.borrow().is_sorted() && order.borrow().len() == 3 * PLACES, "{order:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_place_of_a_request_that_is_given_up_goes_to_the_next_one() {
+        let (limits, answered) = (RequestLimits::default(), Rc::default());
+        for urgency in [Awaited, Late] {
+            // Some of them wait, some have a place, and some have one that they have not seen yet.
+            let mut given_up: Vec<_> =
+                (0..3 * PLACES).map(|_| Box::pin(limits.write(urgency, request(&answered)))).collect();
+            for request in &mut given_up {
+                assert!(request.as_mut().now_or_never().is_none());
+            }
+            given_up.truncate(PLACES + 1);
+            drop(given_up.swap_remove(0));
+            drop(given_up);
+        }
+        assert_eq!(answered.get(), 0);
+        join_all((0..PLACES).map(|_| limits.write(Awaited, request(&answered)))).await;
+        assert_eq!(answered.get(), PLACES);
+        let state = limits.writes.state();
+        assert_eq!((state.open, state.open_late), (0, 0));
     }
 }
