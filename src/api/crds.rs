@@ -30,8 +30,9 @@ pub fn all() -> [(&'static str, CustomResourceDefinition); 3] {
     ]
 }
 
-/// Adds what the derive of a schema cannot express: the annotations against a deletion, no field is nullable, and the default of `status` is
-/// `observedGeneration: -1`, so that a client can wait for `observedGeneration` from the creation of an object on.
+/// Adds what the derive of a schema cannot express: the annotations against a deletion, no field is nullable, the objects in a status are
+/// atomic, and the default of `status` is `observedGeneration: -1`, so that a client can wait for `observedGeneration` from the creation of an
+/// object on.
 fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     let annotations = crd.metadata.annotations.get_or_insert_default();
     annotations.extend(KEPT.map(|(key, value)| (key.to_owned(), value.to_owned())));
@@ -39,6 +40,7 @@ fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) else { continue };
         schema::forbid_null(schema);
         if let Some(status) = status_of(schema) {
+            schema::atomic_objects(status);
             status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
         }
     }

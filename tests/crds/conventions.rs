@@ -47,6 +47,17 @@ fn every_list_has_a_list_type() {
 }
 
 #[test]
+fn the_api_server_records_who_set_a_condition_or_a_file_and_not_each_field_of_it() {
+    let is_below_status = |path: &str| path.split('.').nth(1) == Some("status") && path.split('.').count() == 3;
+    let objects = paths(|schema, path| is_below_status(path) && schema["type"] == "object");
+    let others = paths(|schema, path| {
+        is_below_status(path) && schema["type"] == "object" && schema["x-kubernetes-map-type"] != "atomic"
+    });
+    assert!(objects.iter().any(|path| path.ends_with("Agent.status.conditions[]")), "{objects:?}");
+    assert_eq!(others, [""; 0]);
+}
+
+#[test]
 fn a_condition_has_the_limits_of_kubernetes() {
     for (kind, schema) in schemas() {
         let condition = &schema["properties"]["status"]["properties"]["conditions"]["items"];
