@@ -1,14 +1,17 @@
 //! The controllers as tasks: their queues, and their start after the watches.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use kube::api::ObjectMeta;
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::api::AgentGateway;
 use crate::api::object_key::ObjectKey;
 use crate::controllers::agent::heartbeat_writer;
 use crate::controllers::gateway::{self, named_secrets, orphaned_secrets};
@@ -74,6 +77,7 @@ impl Controllers {
                 error!(%error, "the operator stops");
                 return;
             },
+            never = self.connect_early(standing) => match never {},
         }
         if !standing.may_work() {
             info!("another replica may lead; this one waits");
@@ -83,6 +87,16 @@ impl Controllers {
             self.enqueue_all();
         }
         Box::pin(self.reconcile_until(stop)).await;
+    }
+
+    /// Connects to the gateways that were Ready, while the Agents are still listed: a new Agent after a restart would wait for the connection.
+    async fn connect_early(&self, standing: &Standing) -> Infallible {
+        if self.caches.gateways.wait_until_synced().await.is_ok() {
+            standing.until_leading().await;
+            let connect = async |gateway: Arc<AgentGateway>| gateway::connect_early(&self.ctx, &gateway).await;
+            stream::iter(self.caches.gateways.all()).for_each_concurrent(MAX_PARENT_RECONCILES, connect).await;
+        }
+        std::future::pending().await
     }
 
     /// Forgets what is to do while another replica does it.

@@ -12,6 +12,7 @@ use muster_simulator::{Fault, Simulator};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::cluster::path;
 use crate::rig::{NS, Rig, gateway_manifest, ready};
 
 /// Sixty agents that are Ready, without wakes and without pending work.
@@ -75,6 +76,21 @@ async fn changes_made_during_an_outage_take_few_config_writes_after_it() {
     assert!(patches <= 6, "{patches} config writes");
     assert!(files <= 60 * 10, "{files} files were written");
     assert!(gateway.max_in_flight() <= 16, "{} concurrent requests", gateway.max_in_flight());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_operator_connects_to_its_gateways_while_the_agents_are_still_listed() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.stop();
+    rig.faults.state().silent.insert(path::<Agent>(None));
+    let (dials, writes) = (rig.dials().len(), rig.faults.state().writes);
+    rig.start();
+    rig.until("a connection", |rig| rig.dials().len() > dials).await;
+    rig.run_for(Duration::from_mins(1)).await;
+    assert_eq!((rig.reconciles("agentgateway"), rig.faults.state().writes), (0, writes), "its Agents are not known");
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,8 @@ pub(crate) struct FaultState {
     pub crash_at: BTreeSet<usize>,
     /// Whether no request gets an answer any more.
     pub unreachable: bool,
+    /// The paths that give no answer.
+    pub silent: BTreeSet<String>,
     /// The number of next writes that fail.
     pub failures: usize,
     /// The paths of the writes that failed.
@@ -111,7 +113,8 @@ impl Way {
     async fn answer(mut self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let writes = is_write(&method, &path);
-        if self.faults.state().unreachable {
+        let has_no_answer = |state: &FaultState| state.unreachable || state.silent.contains(&path);
+        if has_no_answer(&self.faults.state()) {
             std::future::pending::<()>().await;
         }
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));

@@ -5,4 +5,5 @@ pub mod named_secrets;
 pub mod orphaned_secrets;
 mod reconcile;
 
+pub(crate) use reconcile::connect_early;
 pub use reconcile::reconcile;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::credentials::{Credentials, SecretHolder};
 use crate::api::object_key::ObjectKey;
@@ -21,6 +21,7 @@ use crate::core::gateway::conditions::ObservedConnection;
 use crate::core::gateway::shared_heartbeats::{self, RecordedBlocks, SharedHeartbeatPlan};
 use crate::core::gateway::status::{GatewayFacts, GatewayObservation, status};
 use crate::core::gateway::url;
+use crate::core::kstatus::Settled;
 use crate::core::requeue::Requeue;
 use crate::core::{names, ownership};
 use crate::openclaw::ConnectionSettings;
@@ -145,6 +146,16 @@ async fn connect(
     let fingerprint = credentials.fingerprint(gateway);
     let handle = ctx.gateways.ensure(key, &fingerprint, gateway.spec.max_concurrent_reconciles(), || settings);
     Ok((credentials, handle))
+}
+
+/// Opens the connection to a gateway that was Ready, before the operator knows its Agents. The reconcile reports what fails.
+pub(crate) async fn connect_early(ctx: &Context, gateway: &AgentGateway) {
+    let key = ObjectKey::of(&gateway.metadata);
+    if gateway.is_settled()
+        && let Err(error) = connect(ctx, gateway, &key).await
+    {
+        debug!(gateway = %key, %error, "not connected yet");
+    }
 }
 
 async fn deleting(ctx: &Context, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
