@@ -3,7 +3,7 @@
 //! An agent that is set up is reconciled several times, among a thousand others within half a minute, and each reconcile needs its token.
 //! Secrets are never watched, so a change of a Secret is noticed with the next read in any case.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,11 +15,31 @@ use crate::api::object_key::ObjectKey;
 
 /// How long a Secret is as good as a new read.
 const RECENT: Duration = Duration::from_secs(30);
+/// The largest number of recent Secrets. After a restart those of all Agents are read, and a Secret takes 4 KiB.
+const MAX_SECRETS: usize = 512;
 
-/// The token Secrets that were read or written within the last 30 seconds.
+/// The token Secrets that were read or written within the last 30 seconds, the latest 512 of them.
 #[derive(Default)]
 pub struct RecentSecrets {
-    secrets: Mutex<HashMap<ObjectKey, (Instant, Arc<Secret>)>>,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Default)]
+struct Recent {
+    secrets: HashMap<ObjectKey, (Instant, Arc<Secret>)>,
+    /// The Secrets in the order of their times. May also have those that were forgotten, read or written again since.
+    order: VecDeque<(Instant, ObjectKey)>,
+}
+
+impl Recent {
+    /// Removes the oldest Secrets as long as `is_over` holds for the time of the oldest one and for their number.
+    fn trim(&mut self, is_over: impl Fn(Instant, usize) -> bool) {
+        while let Some((at, key)) = self.order.pop_front_if(|(at, _)| is_over(*at, self.secrets.len())) {
+            if self.secrets.get(&key).is_some_and(|(latest, _)| *latest == at) {
+                self.secrets.remove(&key);
+            }
+        }
+    }
 }
 
 impl fmt::Debug for RecentSecrets {
@@ -29,32 +49,36 @@ impl fmt::Debug for RecentSecrets {
 }
 
 impl RecentSecrets {
-    fn secrets(&self) -> MutexGuard<'_, HashMap<ObjectKey, (Instant, Arc<Secret>)>> {
-        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A Secret that was read or written a moment ago.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<Secret>> {
-        let secrets = self.secrets();
-        secrets.get(key).filter(|(at, _)| at.elapsed() < RECENT).map(|(_, secret)| Arc::clone(secret))
+        let recent = self.recent();
+        recent.secrets.get(key).filter(|(at, _)| at.elapsed() < RECENT).map(|(_, secret)| Arc::clone(secret))
     }
 
     /// Records a Secret that was read or written now.
     pub fn insert(&self, key: ObjectKey, secret: Arc<Secret>) {
-        self.secrets().insert(key, (Instant::now(), secret));
+        let (mut recent, now) = (self.recent(), Instant::now());
+        recent.order.push_back((now, key.clone()));
+        recent.secrets.insert(key, (now, secret));
+        recent.trim(|_, secrets| secrets > MAX_SECRETS);
     }
 
     /// Removes a Secret, so that it is read again.
     pub fn forget(&self, key: &ObjectKey) {
-        self.secrets().remove(key);
+        self.recent().secrets.remove(key);
     }
 
     /// Removes the Secrets that are no longer recent.
     pub fn sweep(&self) {
-        let mut secrets = self.secrets();
-        secrets.retain(|_, (at, _)| at.elapsed() < RECENT);
-        secrets.shrink_to_fit();
+        let mut recent = self.recent();
+        recent.trim(|at, _| at.elapsed() >= RECENT);
+        recent.secrets.shrink_to_fit();
+        recent.order.shrink_to_fit();
     }
 }
 
@@ -72,6 +96,19 @@ mod tests {
         tokio::time::advance(RECENT / 2).await;
         assert!(recent.get(&key).is_none());
         recent.sweep();
-        assert!(recent.secrets().is_empty(), "no token stays in memory");
+        let all = recent.recent();
+        assert!(all.secrets.is_empty() && all.order.is_empty(), "no token stays in memory");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_their_number_the_secrets_that_were_used_last_stay() {
+        let (recent, key) = (RecentSecrets::default(), |number: usize| ObjectKey::new("fleet", number.to_string()));
+        for number in (0..MAX_SECRETS).chain([0, MAX_SECRETS]) {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            recent.insert(key(number), Arc::default());
+        }
+        let is_recent = |number: usize| recent.get(&key(number)).is_some();
+        assert!(is_recent(0) && is_recent(MAX_SECRETS), "both were read last");
+        assert!(!is_recent(1) && is_recent(2));
     }
 }
