@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::plan::GatewayPlan;
 use crate::simulated::Gateways;
 
-/// The operator is idle after this time without a reconcile of an Agent and without a write to a gateway.
+/// The operator is idle after this time without a reconcile of an Agent, a new object, such as an event, or a write to a gateway.
 const IDLE_TIME: Duration = Duration::from_secs(2);
 /// The time between two looks at the operator's metrics while it becomes idle.
 const IDLE_LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -49,6 +49,7 @@ impl Bench {
     pub(crate) async fn start(options: Options) -> Result<Self, Failure> {
         let cluster = ControlPlane::start().await?;
         cluster.install("deploy").await?;
+        fleet::admit_bare_client(&cluster).await?;
         let operator = Operator::start(Path::new(env!("CARGO_BIN_EXE_muster")), &cluster).await?;
         eprintln!("the operator runs: pid {}", operator.id());
         let gateways = Gateways::start(options.gateways).await?;
@@ -123,18 +124,26 @@ impl Bench {
     }
 
     /// The number of reconciles of Agents since the operator's start.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the counter is a whole number")]
     pub(crate) async fn reconciles(&self) -> Result<usize, Failure> {
-        let count = self.operator.metric("controller_runtime_reconcile_total", &["controller=\"agent\""]).await?;
-        Ok(count as usize)
+        self.count("controller_runtime_reconcile_total", "controller=\"agent\"").await
+    }
+
+    /// The number of objects that the operator has created since its start, events above all.
+    async fn created_objects(&self) -> Result<usize, Failure> {
+        self.count("rest_client_requests_total", "method=\"POST\"").await
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the counters are whole numbers")]
+    async fn count(&self, metric: &str, label: &str) -> Result<usize, Failure> {
+        Ok(self.operator.metric(metric, &[label]).await? as usize)
     }
 
     /// Waits until the operator is idle. Returns when it became idle.
     pub(crate) async fn idle(&self) -> Result<Instant, Failure> {
-        let (mut last, mut since) = ((0, 0), Instant::now());
+        let (mut last, mut since) = ((0, 0, 0), Instant::now());
         while since.elapsed() < IDLE_TIME {
             tokio::time::sleep(IDLE_LOOK_INTERVAL).await;
-            let now = (self.reconciles().await?, self.gateways.writes());
+            let now = (self.reconciles().await?, self.created_objects().await?, self.gateways.writes());
             if now != last {
                 (last, since) = (now, Instant::now());
             }
@@ -158,9 +167,9 @@ impl Bench {
         Ok(())
     }
 
-    /// Runs a task of the bare client.
+    /// Runs a task of the bare client, with the operator's account.
     pub(crate) async fn bare(&self, job: bare::Job, gateways: &[GatewayPlan]) -> Result<bare::Figures, Failure> {
-        let kubeconfig = self.cluster.kubectl.kubeconfig().to_owned();
+        let kubeconfig = self.cluster.kubeconfig("bare", self.operator.token())?;
         let task = bare::Task { job, kubeconfig, gateways: gateways.to_vec() };
         self.within(&format!("bare client, {job:?}"), bare::run(&task)).await
     }

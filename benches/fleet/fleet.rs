@@ -46,6 +46,23 @@ pub(crate) async fn create_namespaces(cluster: &ControlPlane, prefix: &str) -> R
     apply(cluster, &namespaces).await
 }
 
+/// Allows the operator's account to create and to delete Agents, for the bare client. Its requests then cost the API server what the operator's
+/// do: an administrator's pass neither the rules of RBAC nor the queues of the API server, and are not audited.
+pub(crate) async fn admit_bare_client(cluster: &ControlPlane) -> Result<(), Failure> {
+    let (name, group) = ("bare-client", "rbac.authorization.k8s.io");
+    let rule = json!({ "apiGroups": ["muster.dev"], "resources": ["agents"], "verbs": ["create", "delete"] });
+    let account = json!({ "kind": "ServiceAccount", "namespace": "muster-system", "name": "muster" });
+    let api_version = format!("{group}/v1");
+    let objects = [
+        json!({ "apiVersion": api_version, "kind": "ClusterRole", "metadata": { "name": name }, "rules": [rule] }),
+        json!({
+            "apiVersion": api_version, "kind": "ClusterRoleBinding", "metadata": { "name": name }, "subjects": [account],
+            "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": name },
+        }),
+    ];
+    apply(cluster, &objects).await
+}
+
 /// Creates an `AgentGateway` and a Board for each gateway, and waits until they are Ready.
 pub(crate) async fn create_gateways(cluster: &ControlPlane, gateways: &Gateways, api_url: &str) -> Result<(), Failure> {
     create_namespaces(cluster, FLEET).await?;
