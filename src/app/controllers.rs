@@ -1,4 +1,4 @@
-//! The controllers as tasks: their queues, and their start after the watches.
+//! The controllers as tasks: their queues, the first connections to gateways, and their start after the watches.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -52,6 +52,9 @@ const MAX_AGENT_RECONCILES: usize = 1024;
 /// The largest number of Boards, and of AgentGateways, that are reconciled at one time.
 const MAX_PARENT_RECONCILES: usize = 64;
 
+/// How long connections are open that were opened before the operator knows all Agents.
+const MAX_EARLY: Duration = Duration::from_secs(10);
+
 /// The three controllers and their dependencies.
 pub(super) struct Controllers {
     pub(super) ctx: Arc<Context>,
@@ -67,7 +70,7 @@ pub(super) struct Controllers {
 }
 
 impl Controllers {
-    /// Runs the controllers after the watches are in sync and this replica leads, until `stop`, and then until the reconciles under way have
+    /// Runs the controllers after the watches are in sync and this replica leads, and connects to gateways meanwhile, until `stop`, and then until the reconciles under way have
     /// ended.
     pub(super) async fn run(mut self, standing: &Standing, stop: &CancellationToken) {
         tokio::select! {
@@ -79,6 +82,8 @@ impl Controllers {
             },
             never = self.connect_early(standing) => match never {},
         }
+        // These AgentGateways are not reconciled.
+        self.close_gateways(|namespace| self.ctx.state.store.coverage(namespace) != Coverage::Complete);
         if !standing.may_work() {
             info!("another replica may lead; this one waits");
             if stop.run_until_cancelled(self.discard_until_leading(standing)).await.is_none() {
@@ -90,13 +95,23 @@ impl Controllers {
     }
 
     /// Connects to the gateways that were Ready, while the Agents are still listed: a new Agent after a restart would wait for the connection.
+    /// If the lists take long, the connections are closed again, because nothing follows what changes about the gateways meanwhile.
     async fn connect_early(&self, standing: &Standing) -> Infallible {
         if self.caches.gateways.wait_until_synced().await.is_ok() {
             standing.until_leading().await;
             let connect = async |gateway: Arc<AgentGateway>| gateway::connect_early(&self.ctx, &gateway).await;
             stream::iter(self.caches.gateways.all()).for_each_concurrent(MAX_PARENT_RECONCILES, connect).await;
+            tokio::time::sleep(MAX_EARLY).await;
+            self.close_gateways(|_| true);
         }
         std::future::pending().await
+    }
+
+    /// Closes the connections to the gateways of some namespaces.
+    fn close_gateways(&self, is_closed: impl Fn(&str) -> bool) {
+        for (key, _) in self.ctx.gateways.handles().into_iter().filter(|(key, _)| is_closed(&key.namespace)) {
+            gateway::close(&self.ctx, &key);
+        }
     }
 
     /// Forgets what is to do while another replica does it.

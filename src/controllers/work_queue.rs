@@ -17,7 +17,7 @@ use crate::metrics::QueueMeter;
 /// thousand at one time, each would wait for minutes between its steps, and its Secret and its files would be read or rendered again.
 const MAX_NEW: usize = 128;
 /// The maximum number of objects that are as specified and taken at one time. So late writes for thousands of Ready Agents hold up no other Agent.
-const MAX_ROUTINE: usize = 128;
+const MAX_ROUTINE: usize = 256;
 
 /// The time between two keys that are paced. Thousands of Agents that are set up change the counts in hundreds of Boards and AgentGateways all the
 /// time, and each change would cost a write of a status.

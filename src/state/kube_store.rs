@@ -302,9 +302,13 @@ impl KubeStore {
     pub async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {
         let new = Agent { status: Some(status.clone()), ..agent.clone() };
         let written = Box::pin(self.replace_status(&new));
-        // A label or a time of an Agent that is Ready waits for the Agents that are not. A token does not wait.
-        let token = |agent: &Agent| agent.status.as_ref().and_then(|status| status.token.clone());
-        let is_late = is_ready(agent) && is_ready(&new) && token(agent) == token(&new);
+        // A label or a time of an Agent that is Ready waits for the Agents that are not. A token, and what answers a person, does not wait.
+        let awaited = |agent: &Agent| {
+            let status = agent.status.as_ref()?;
+            let AgentStatus { token, observed_generation, last_handled_reconcile_at, requests, .. } = status;
+            Some((token.clone(), *observed_generation, last_handled_reconcile_at.clone(), requests.clone()))
+        };
+        let is_late = is_ready(agent) && is_ready(&new) && awaited(agent) == awaited(&new);
         let written = self.limits.write(late_if(is_late), written).await?;
         Ok(noted(&self.caches.agents, written))
     }

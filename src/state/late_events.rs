@@ -1,5 +1,5 @@
-//! The events on objects wait in a queue, and no reconcile waits for them: while thousands of Agents are set up, their events come to the API server
-//! after all that makes an Agent Ready.
+//! The events on objects wait in queues, and no reconcile waits for them: while thousands of Agents are set up, their events come to the API server
+//! after all that makes an Agent Ready. Warnings have a queue of their own, which waits for nothing.
 
 use std::time::Duration;
 
@@ -15,10 +15,12 @@ use super::event_recorder::EventRecorder;
 use super::request_limits::{RequestLimits, Urgency};
 use crate::core::event::Event;
 
-/// The largest number of waiting events. Further ones are dropped, as client-go does: an event is the copy of what a status says.
+/// The largest number of waiting events in each queue. Further ones are dropped, as client-go does: an event is the copy of what a status says.
 const BACKLOG: usize = 16_384;
 /// How long the events that wait at the end may take.
 const MAX_DRAIN: Duration = Duration::from_secs(2);
+/// The number of those that are written at one time.
+const DRAIN_WRITES: usize = 8;
 
 /// An event on an object.
 #[derive(Debug)]
@@ -29,17 +31,19 @@ pub(super) struct ObjectEvent {
     pub(super) at: Timestamp,
 }
 
-/// Writes events now or later. Clones share the queue.
+/// Writes events now or later. Clones share the queues.
 #[derive(Clone)]
 pub(super) struct EventWriter {
     recorder: EventRecorder,
     limits: RequestLimits,
-    later: mpsc::Sender<ObjectEvent>,
+    warnings: mpsc::Sender<ObjectEvent>,
+    others: mpsc::Sender<ObjectEvent>,
 }
 
 /// The waiting events.
 pub struct LateEvents {
-    waiting: mpsc::Receiver<ObjectEvent>,
+    warnings: mpsc::Receiver<ObjectEvent>,
+    others: mpsc::Receiver<ObjectEvent>,
     writer: EventWriter,
 }
 
@@ -50,16 +54,18 @@ impl std::fmt::Debug for LateEvents {
 }
 
 impl EventWriter {
-    /// A writer, and the queue that it fills.
+    /// A writer, and the queues that it fills.
     pub(super) fn new(client: Client, limits: RequestLimits) -> (Self, LateEvents) {
-        let (later, waiting) = mpsc::channel(BACKLOG);
-        let writer = Self { recorder: EventRecorder::new(client), limits, later };
-        (writer.clone(), LateEvents { waiting, writer })
+        let (warnings, waiting_warnings) = mpsc::channel(BACKLOG);
+        let (others, waiting_others) = mpsc::channel(BACKLOG);
+        let writer = Self { recorder: EventRecorder::new(client), limits, warnings, others };
+        (writer.clone(), LateEvents { warnings: waiting_warnings, others: waiting_others, writer })
     }
 
-    /// Adds an event to the queue.
+    /// Adds an event to its queue.
     pub(super) fn later(&self, event: ObjectEvent) {
-        if let Err(dropped) = self.later.try_send(event) {
+        let queue = if event.event.warning { &self.warnings } else { &self.others };
+        if let Err(dropped) = queue.try_send(event) {
             debug!(reason = dropped.into_inner().event.reason, "event dropped: too many wait");
         }
     }
@@ -67,6 +73,13 @@ impl EventWriter {
     /// Writes an event before all that wait. A refused event is no error.
     pub(super) async fn now(&self, event: ObjectEvent) {
         self.write(event, Urgency::Awaited).await;
+    }
+
+    /// Writes the events of a queue until `end`.
+    async fn write_all(&self, queue: &mut mpsc::Receiver<ObjectEvent>, urgency: Urgency, end: &CancellationToken) {
+        while let Some(Some(event)) = end.run_until_cancelled(queue.recv()).await {
+            self.write(event, urgency).await;
+        }
     }
 
     async fn write(&self, ObjectEvent { regarding, event, at }: ObjectEvent, urgency: Urgency) {
@@ -78,18 +91,18 @@ impl EventWriter {
 }
 
 impl LateEvents {
-    /// Writes the events one after the other, and lets other writes pass. After `end` it writes those that still wait, for [`MAX_DRAIN`] at most.
+    /// Writes the events of each queue one after the other; those that are no warnings let all other writes pass. After `end` it writes those that
+    /// still wait, for [`MAX_DRAIN`] at most.
     pub async fn write(self, end: &CancellationToken) {
-        let Self { mut waiting, writer } = self;
-        let events = stream::poll_fn(|context| waiting.poll_recv(context));
-        events.take_until(end.cancelled()).for_each(|event| writer.write(event, Urgency::Late)).await;
-        let rest = async {
-            while let Ok(event) = waiting.try_recv() {
-                writer.now(event).await;
-            }
-        };
-        if tokio::time::timeout(MAX_DRAIN, rest).await.is_err() {
-            warn!(events = waiting.len(), "not written: the operator stops");
+        let Self { mut warnings, mut others, writer } = self;
+        futures::join!(
+            writer.write_all(&mut warnings, Urgency::Awaited, end),
+            writer.write_all(&mut others, Urgency::Late, end),
+        );
+        let rest = stream::iter(std::iter::from_fn(|| warnings.try_recv().or_else(|_| others.try_recv()).ok()));
+        let written = rest.for_each_concurrent(DRAIN_WRITES, |event| writer.now(event));
+        if tokio::time::timeout(MAX_DRAIN, written).await.is_err() {
+            warn!(events = warnings.len() + others.len(), "not written: the operator stops");
         }
     }
 }

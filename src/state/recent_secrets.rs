@@ -15,10 +15,10 @@ use crate::api::object_key::ObjectKey;
 
 /// How long a Secret is as good as a new read.
 const RECENT: Duration = Duration::from_secs(30);
-/// The largest number of recent Secrets. After a restart those of all Agents are read, and a Secret takes 4 KiB.
+/// The largest number of reads and writes whose Secrets are kept. After a restart those of all Agents are read, and a Secret takes 4 KiB.
 const MAX_SECRETS: usize = 512;
 
-/// The token Secrets that were read or written within the last 30 seconds, the latest 512 of them.
+/// The token Secrets of the last 512 reads and writes, if these were within the last 30 seconds.
 #[derive(Default)]
 pub struct RecentSecrets {
     recent: Mutex<Recent>,
@@ -32,9 +32,10 @@ struct Recent {
 }
 
 impl Recent {
-    /// Removes the oldest Secrets as long as `is_over` holds for the time of the oldest one and for their number.
+    /// Removes the oldest Secrets as long as `is_over` holds for the time of the oldest one and for the number of reads and writes.
     fn trim(&mut self, is_over: impl Fn(Instant, usize) -> bool) {
-        while let Some((at, key)) = self.order.pop_front_if(|(at, _)| is_over(*at, self.secrets.len())) {
+        while let Some((at, key)) = self.order.front().cloned().filter(|(at, _)| is_over(*at, self.order.len())) {
+            self.order.pop_front();
             if self.secrets.get(&key).is_some_and(|(latest, _)| *latest == at) {
                 self.secrets.remove(&key);
             }
@@ -65,7 +66,7 @@ impl RecentSecrets {
         let (mut recent, now) = (self.recent(), Instant::now());
         recent.order.push_back((now, key.clone()));
         recent.secrets.insert(key, (now, secret));
-        recent.trim(|_, secrets| secrets > MAX_SECRETS);
+        recent.trim(|_, entries| entries > MAX_SECRETS);
     }
 
     /// Removes a Secret, so that it is read again.
@@ -101,14 +102,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn beyond_their_number_the_secrets_that_were_used_last_stay() {
+    async fn beyond_their_number_the_secrets_that_were_read_or_written_last_stay() {
         let (recent, key) = (RecentSecrets::default(), |number: usize| ObjectKey::new("fleet", number.to_string()));
-        for number in (0..MAX_SECRETS).chain([0, MAX_SECRETS]) {
-            tokio::time::advance(Duration::from_millis(1)).await;
+        for number in (0..MAX_SECRETS).chain([0]) {
             recent.insert(key(number), Arc::default());
+            tokio::time::advance(Duration::from_millis(1)).await;
         }
         let is_recent = |number: usize| recent.get(&key(number)).is_some();
-        assert!(is_recent(0) && is_recent(MAX_SECRETS), "both were read last");
+        assert!(is_recent(0), "it was read again");
+        recent.insert(key(MAX_SECRETS), Arc::default());
         assert!(!is_recent(1) && is_recent(2));
     }
 }

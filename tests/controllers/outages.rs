@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, ConditionType};
 use muster::controllers::agent;
@@ -78,19 +79,52 @@ async fn changes_made_during_an_outage_take_few_config_writes_after_it() {
     assert!(gateway.max_in_flight() <= 16, "{} concurrent requests", gateway.max_in_flight());
 }
 
+/// Starts an operator anew, to which the API server never lists the Agents.
+fn restart_without_agents(rig: &mut Rig) {
+    rig.stop();
+    rig.faults.state().silent.insert(path::<Agent>(None));
+    rig.start();
+}
+
+fn knows_roster(rig: &Rig) -> bool {
+    rig.ctx().gateways.handle(&ObjectKey::new(NS, "gw")).is_some_and(|handle| handle.inventory().is_ok())
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_restarted_operator_connects_to_its_gateways_while_the_agents_are_still_listed() {
+async fn a_restarted_operator_connects_to_its_gateways_while_the_agents_are_still_listed_but_not_for_long() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    rig.stop();
-    rig.faults.state().silent.insert(path::<Agent>(None));
+    restart_without_agents(&mut rig);
+    rig.until("the roster", knows_roster).await;
+    rig.until("the end of the connection", |rig| rig.ctx().gateways.handles().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_connection_is_opened_to_no_suspended_gateway_and_never_with_a_new_device_identity() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let key = ObjectKey::new(NS, "gw");
+    let device = rig.cluster.gateways()[&key].device_secret_name();
+    rig.cluster.remove::<Secret>(&ObjectKey::new(NS, &device));
     let (dials, writes) = (rig.dials().len(), rig.faults.state().writes);
-    rig.start();
-    rig.until("a connection", |rig| rig.dials().len() > dials).await;
+    restart_without_agents(&mut rig);
     rig.run_for(Duration::from_mins(1)).await;
-    assert_eq!((rig.reconciles("agentgateway"), rig.faults.state().writes), (0, writes), "its Agents are not known");
+    assert_eq!((rig.dials().len(), rig.faults.state().writes), (dials, writes), "the device Secret is gone");
+    rig.faults.state().silent.clear();
+    rig.start();
+    rig.until("another device Secret", |rig| rig.cluster.secrets().contains_key(&ObjectKey::new(NS, &device))).await;
+    rig.until("the roster", knows_roster).await;
+    rig.cluster.patch::<AgentGateway>(&key, &json!({ "spec": { "suspend": true } }));
+    rig.until("the suspension", |rig| rig.ctx().gateways.handles().is_empty()).await;
+    rig.run_for(Duration::from_mins(1)).await;
+    let dials = rig.dials().len();
+    restart_without_agents(&mut rig);
+    rig.run_for(Duration::from_mins(1)).await;
+    assert_eq!(rig.dials().len(), dials, "it is suspended");
 }
 
 #[tokio::test(start_paused = true)]

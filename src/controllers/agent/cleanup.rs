@@ -29,6 +29,10 @@ use crate::state::store::{AgentIdChange, MetadataChange};
 /// The time between two attempts at a removal that the gateway refuses, or cannot complete, until somebody corrects something there.
 const REFUSED_RETRY: Duration = Duration::from_mins(5);
 
+/// How long after the deletion of an Agent its status says so. Most removals are over by then, and their writes of the status were a third of what
+/// the deletion of a fleet costs the API server.
+const SHOWN_AFTER: Duration = Duration::from_secs(10);
+
 /// The gateway of a binding, if its connection was opened to the address of the binding, as far as the binding has one.
 fn handle_of(ctx: &Context, binding: &Binding) -> Option<Arc<GatewayHandle>> {
     match binding.address.as_str() {
@@ -222,13 +226,15 @@ pub(crate) async fn deleting(ctx: &Context, agent: &Arc<Agent>) -> Requeue {
     if !has_finalizer(agent) {
         return Requeue::on_change();
     }
-    // Most Agents of a fleet that is deleted wait for their turn. They cost one write of the status.
     let turn = match Turn::of(ctx, agent) {
         Turn::NotNeeded => None,
         Turn::Now(permit) => Some(permit),
         Turn::Later => {
-            show_deleting(ctx, agent, Some(&removal::waits_for_turn())).await;
-            return Requeue::on_change();
+            let shown_in = shown_in(ctx, agent);
+            if shown_in.is_none() {
+                show_deleting(ctx, agent, Some(&removal::waits_for_turn())).await;
+            }
+            return shown_in.map_or(Requeue::on_change(), Requeue::after);
         }
     };
     // The cache may lag behind a completed removal. A second removal would wait for the gateway in vain.
@@ -237,11 +243,10 @@ pub(crate) async fn deleting(ctx: &Context, agent: &Arc<Agent>) -> Requeue {
         Ok(_) => return Requeue::on_change(),
         Err(_) => return Requeue::retry(),
     };
-    let is_shown = agent.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Deleting));
-    let written = if is_shown { None } else { show_deleting(ctx, &agent, None).await };
-    let agent = written.as_ref().unwrap_or(&agent);
+    let (agent, ended) = Box::pin(finalize(ctx, agent, turn)).await;
+    let agent = &agent;
     let is_starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.is_starting(&binding.gateway));
-    match finalize(ctx, agent, turn).await {
+    match ended {
         Ok(()) => Requeue::on_change(),
         Err(Delay { error, .. }) if error.reason == Reason::DeletionBlocked && is_starting => Requeue::retry(),
         Err(Delay { error, ends_in }) => {
@@ -274,7 +279,49 @@ async fn show_deleting(ctx: &Context, agent: &Arc<Agent>, error: Option<&Reconci
     }
 }
 
-async fn finalize(ctx: &Context, agent: &Agent, turn: Option<DeletePermit>) -> Result<(), Delay> {
+fn is_shown(agent: &Agent) -> bool {
+    agent.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Deleting))
+}
+
+/// The time until the status of an Agent says that it is being deleted; `None` if it does, or is to do so now.
+fn shown_in(ctx: &Context, agent: &Agent) -> Option<Duration> {
+    if is_shown(agent) {
+        return None;
+    }
+    let since = agent.metadata.deletion_timestamp.as_ref()?.0;
+    // The clocks of the API server and of the operator may differ.
+    let age = Duration::try_from(ctx.state.store.now().duration_since(since)).unwrap_or_default();
+    SHOWN_AFTER.checked_sub(age).filter(|left| !left.is_zero())
+}
+
+/// Removes the agent and its Secret, then the finalizer. A removal that takes long is shown meanwhile. Returns the Agent as it was written last.
+async fn finalize(ctx: &Context, agent: Arc<Agent>, turn: Option<DeletePermit>) -> (Arc<Agent>, Result<(), Delay>) {
+    let removal = Box::pin(remove(ctx, &agent, turn));
+    let (shown, removed) = while_shown(ctx, &agent, removal).await;
+    let agent = shown.unwrap_or(agent);
+    let ended = match removed {
+        Ok(()) => remove_finalizer(ctx, &agent).await,
+        Err(delay) => Err(delay),
+    };
+    (agent, ended)
+}
+
+/// Awaits a removal, and shows the phase Deleting when it is to be shown. Returns the Agent if it was written.
+async fn while_shown<T>(
+    ctx: &Context,
+    agent: &Arc<Agent>,
+    mut removal: impl Future<Output = T> + Unpin,
+) -> (Option<Arc<Agent>>, T) {
+    if let Some(wait) = shown_in(ctx, agent)
+        && let Ok(removed) = tokio::time::timeout(wait, &mut removal).await
+    {
+        return (None, removed);
+    }
+    let shown = if is_shown(agent) { None } else { show_deleting(ctx, agent, None).await };
+    (shown, removal.await)
+}
+
+async fn remove(ctx: &Context, agent: &Agent, turn: Option<DeletePermit>) -> Result<(), Delay> {
     let binding = Binding::of(agent);
     remove_from_gateway(ctx, agent, binding.as_ref(), turn).await?;
     let token = super::token_secret::read(&ctx.state, agent, "").await?;
@@ -282,6 +329,10 @@ async fn finalize(ctx: &Context, agent: &Agent, turn: Option<DeletePermit>) -> R
         ctx.state.recent_secrets.forget(&super::token_secret::key(agent));
         ctx.state.store.delete_secret(secret).await?;
     }
+    Ok(())
+}
+
+async fn remove_finalizer(ctx: &Context, agent: &Agent) -> Result<(), Delay> {
     let claim = MetadataChange { remove_finalizer: Some(keys::AGENT_FINALIZER), ..MetadataChange::default() };
     match ctx.state.store.patch_agent_metadata(agent, &claim).await {
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => Ok(()),

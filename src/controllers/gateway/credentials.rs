@@ -82,8 +82,41 @@ impl Credentials {
 /// # Errors
 /// A Secret, a key or a field of the spec is missing or invalid.
 pub async fn read(store: &KubeStore, gateway: &AgentGateway) -> Result<Credentials, ReconcileError> {
+    let key = device_key(gateway);
+    let secret = match store.secret(&key).await? {
+        Some(secret) => adopted(store, gateway, secret).await?,
+        None => store.create_secret(&new_device(gateway, &key)?).await?,
+    };
+    with_device(store, gateway, device(gateway, &key, secret)?).await
+}
+
+/// Reads the credentials of a gateway, if its device Secret is as Muster leaves it. Writes nothing.
+///
+/// # Errors
+/// As of [`read`].
+pub async fn read_only(store: &KubeStore, gateway: &AgentGateway) -> Result<Option<Credentials>, ReconcileError> {
+    let key = device_key(gateway);
+    let uid = gateway.metadata.uid.as_deref();
+    let is_kept = |secret: &Secret| {
+        ownership::owner(store, &secret.metadata, uid) == Owner::This
+            && ownership::has_finalizer(&secret.metadata, keys::CREDENTIALS_FINALIZER)
+    };
+    match store.secret(&key).await?.filter(is_kept) {
+        None => Ok(None),
+        Some(secret) => with_device(store, gateway, device(gateway, &key, secret)?).await.map(Some),
+    }
+}
+
+fn device_key(gateway: &AgentGateway) -> ObjectKey {
+    ObjectKey::new(gateway.metadata.namespace.as_deref().unwrap_or_default(), gateway.device_secret_name())
+}
+
+async fn with_device(
+    store: &KubeStore,
+    gateway: &AgentGateway,
+    device: DeviceSecret,
+) -> Result<Credentials, ReconcileError> {
     let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
-    let device = device(store, gateway, &namespace).await?;
     let (reference, field, wrap): (_, _, fn(SecretString) -> Auth) =
         match (&gateway.spec.auth.token_secret_ref, &gateway.spec.auth.password_secret_ref) {
             (Some(reference), _) => (reference, "spec.auth.tokenSecretRef", Auth::Token),
@@ -191,12 +224,7 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
     String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
 }
 
-async fn device(store: &KubeStore, gateway: &AgentGateway, namespace: &str) -> Result<DeviceSecret, ReconcileError> {
-    let key = ObjectKey::new(namespace, gateway.device_secret_name());
-    let secret = match store.secret(&key).await? {
-        Some(secret) => adopted(store, gateway, secret).await?,
-        None => store.create_secret(&new_device(gateway, namespace)?).await?,
-    };
+fn device(gateway: &AgentGateway, key: &ObjectKey, secret: Secret) -> Result<DeviceSecret, ReconcileError> {
     let broken = |what: &str| {
         let message = format!(
             "Secret {key}, which keeps the device identity, {what}; restore it, or name another Secret in spec.device.secretName for a new identity (which a remote gateway has to approve again)"
@@ -239,15 +267,15 @@ async fn adopted(store: &KubeStore, gateway: &AgentGateway, secret: Secret) -> R
     Ok(store.replace_secret(&wanted).await?)
 }
 
-fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, ReconcileError> {
+fn new_device(gateway: &AgentGateway, key: &ObjectKey) -> Result<Secret, ReconcileError> {
     let identity = DeviceKey::generate().map_err(|e| {
         ReconcileError::transient(Reason::KubernetesError, format!("no randomness for a device identity: {e}"))
     })?;
     let seed = URL_SAFE_NO_PAD.encode(identity.seed());
     let data = [(keys::DEVICE_SEED_KEY, seed), (keys::DEVICE_ID_KEY, identity.device_id().to_owned())];
     let metadata = ObjectMeta {
-        name: Some(gateway.device_secret_name()),
-        namespace: Some(namespace.to_owned()),
+        name: Some(key.name.clone()),
+        namespace: Some(key.namespace.clone()),
         labels: Some([(keys::MANAGED_BY_LABEL.to_owned(), keys::MANAGED_BY.to_owned())].into()),
         finalizers: Some(vec![keys::CREDENTIALS_FINALIZER.to_owned()]),
         owner_references: Some(gateway.controller_owner_ref(&()).into_iter().collect()),

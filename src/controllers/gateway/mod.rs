@@ -5,5 +5,5 @@ pub mod named_secrets;
 pub mod orphaned_secrets;
 mod reconcile;
 
-pub(crate) use reconcile::connect_early;
 pub use reconcile::reconcile;
+pub(crate) use reconcile::{close, connect_early};

@@ -132,6 +132,33 @@ async fn connect(
     key: &ObjectKey,
 ) -> Result<(Credentials, Arc<GatewayHandle>), ReconcileError> {
     let credentials = credentials::read(&ctx.state.store, gateway).await?;
+    let handle = open(ctx, gateway, key, &credentials)?;
+    Ok((credentials, handle))
+}
+
+/// Opens the connection to a gateway that was Ready, before the operator knows its Agents. It writes nothing, and leaves what is missing to the
+/// reconcile.
+pub(crate) async fn connect_early(ctx: &Context, gateway: &AgentGateway) {
+    if !gateway.is_settled() || gateway.spec.suspend || !has_finalizer(gateway) {
+        return;
+    }
+    let key = ObjectKey::of(&gateway.metadata);
+    let opened = match credentials::read_only(&ctx.state.store, gateway).await {
+        Ok(Some(credentials)) => open(ctx, gateway, &key, &credentials).map(drop),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = opened {
+        debug!(gateway = %key, %error, "not connected yet");
+    }
+}
+
+fn open(
+    ctx: &Context,
+    gateway: &AgentGateway,
+    key: &ObjectKey,
+    credentials: &Credentials,
+) -> Result<Arc<GatewayHandle>, ReconcileError> {
     let url = url::parse(&gateway.spec.url)?;
     let settings = ConnectionSettings {
         url,
@@ -144,18 +171,7 @@ async fn connect(
         resync: gateway.spec.resync_interval(),
     };
     let fingerprint = credentials.fingerprint(gateway);
-    let handle = ctx.gateways.ensure(key, &fingerprint, gateway.spec.max_concurrent_reconciles(), || settings);
-    Ok((credentials, handle))
-}
-
-/// Opens the connection to a gateway that was Ready, before the operator knows its Agents. The reconcile reports what fails.
-pub(crate) async fn connect_early(ctx: &Context, gateway: &AgentGateway) {
-    let key = ObjectKey::of(&gateway.metadata);
-    if gateway.is_settled()
-        && let Err(error) = connect(ctx, gateway, &key).await
-    {
-        debug!(gateway = %key, %error, "not connected yet");
-    }
+    Ok(ctx.gateways.ensure(key, &fingerprint, gateway.spec.max_concurrent_reconciles(), || settings))
 }
 
 async fn deleting(ctx: &Context, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
