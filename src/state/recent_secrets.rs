@@ -16,9 +16,9 @@ use crate::api::object_key::ObjectKey;
 /// How long a Secret is as good as a new read.
 const RECENT: Duration = Duration::from_secs(30);
 /// The largest number of reads and writes whose Secrets are kept. After a restart those of all Agents are read, and a Secret takes 4 KiB.
-const MAX_SECRETS: usize = 512;
+const MAX_SECRETS: usize = 2048;
 
-/// The token Secrets of the last 512 reads and writes, if these were within the last 30 seconds.
+/// The token Secrets of the last 2,048 reads and writes, if these were within the last 30 seconds.
 #[derive(Default)]
 pub struct RecentSecrets {
     recent: Mutex<Recent>,
