@@ -47,7 +47,7 @@ pub(crate) async fn create_namespaces(cluster: &ControlPlane, prefix: &str) -> R
 }
 
 /// Allows the operator's account to create and to delete Agents, for the bare client. Its requests then cost the API server what the operator's
-/// do: an administrator's pass neither the rules of RBAC nor the queues of the API server, and are not audited.
+/// do: those of an administrator bypass RBAC and the queues of the API server, and are not audited.
 pub(crate) async fn admit_bare_client(cluster: &ControlPlane) -> Result<(), Failure> {
     let (name, group) = ("bare-client", "rbac.authorization.k8s.io");
     let rule = json!({ "apiGroups": ["muster.dev"], "resources": ["agents"], "verbs": ["create", "delete"] });

@@ -84,9 +84,10 @@ pub(super) fn forbid_null(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// Makes each object in a status atomic. Muster alone writes it, and as a whole. The API server then records in `managedFields` that Muster has set
-/// a condition or a file, and not each field of it, which was a third of the size of an Agent
-/// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy>).
+/// Makes the fields of a status, and the items of its lists, atomic if they are objects. Muster alone writes them, and as a whole. The API server
+/// then records in `managedFields` that Muster has set a condition or a file, and not each field of it
+/// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy>). With kube-apiserver 1.36.3 those records were a quarter of
+/// the size of an Agent.
 pub(super) fn atomic_objects(status: &mut JSONSchemaProps) {
     for field in status.properties.iter_mut().flat_map(|fields| fields.values_mut()) {
         match field.items.as_mut() {
