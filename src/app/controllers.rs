@@ -70,8 +70,8 @@ pub(super) struct Controllers {
 }
 
 impl Controllers {
-    /// Runs the controllers after the watches are in sync and this replica leads, and connects to gateways meanwhile, until `stop`, and then until the reconciles under way have
-    /// ended.
+    /// Runs the controllers after the watches are in sync and this replica leads, until `stop`, and then until the reconciles under way have
+    /// ended. The first connections are opened before.
     pub(super) async fn run(mut self, standing: &Standing, stop: &CancellationToken) {
         tokio::select! {
             biased;
