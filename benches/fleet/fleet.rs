@@ -46,8 +46,8 @@ pub(crate) async fn create_namespaces(cluster: &ControlPlane, prefix: &str) -> R
     apply(cluster, &namespaces).await
 }
 
-/// Allows the operator's account to create and to delete Agents, for the bare client. Its requests then cost the API server what the operator's
-/// do: those of an administrator bypass RBAC and the queues of the API server, and are not audited.
+/// Allows the operator's account to create and to delete Agents, for the bare client. Its requests then cost the API server what the
+/// operator's requests cost. The requests of an administrator bypass RBAC and the queues of the API server, and are not audited.
 pub(crate) async fn admit_bare_client(cluster: &ControlPlane) -> Result<(), Failure> {
     let (name, group) = ("bare-client", "rbac.authorization.k8s.io");
     let rule = json!({ "apiGroups": ["muster.dev"], "resources": ["agents"], "verbs": ["create", "delete"] });

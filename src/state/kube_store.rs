@@ -19,10 +19,11 @@ use super::request_limits::Urgency::{self, Awaited, Late};
 use super::scope::of_scope;
 use super::store::{BoundAgents, Denial, EventTarget, MetadataChange, StoreError};
 use crate::api::agent::{Agent, AgentStatus};
+use crate::api::conditions::is_true;
 use crate::api::names::is_object_name;
 use crate::api::object_key::ObjectKey;
 use crate::api::watched_namespaces::WatchedNamespaces;
-use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
+use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, ConditionType, keys};
 use crate::core::agent::binding::Binding;
 use crate::core::agent::status::is_ready;
 use crate::core::agent::templates::ConfigMapContent;
@@ -193,8 +194,8 @@ impl KubeStore {
         self.read_secret(key, Awaited).await
     }
 
-    /// The token Secret of an Agent. After a restart Muster reads the Secrets of all Agents, and those of settled Agents wait for
-    /// other reads.
+    /// The token Secret of an Agent. After a restart Muster reads the Secrets of all Agents. The reads for settled Agents let other
+    /// reads pass.
     pub async fn token_secret(&self, agent: &Agent, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
         self.read_secret(key, late_if(agent.is_settled())).await
     }
@@ -302,14 +303,7 @@ impl KubeStore {
     pub async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {
         let new = Agent { status: Some(status.clone()), ..agent.clone() };
         let written = Box::pin(self.replace_status(&new));
-        // A label or a time of an Agent that is Ready waits for the Agents that are not. A token, and what answers a person, does not wait.
-        let awaited = |agent: &Agent| {
-            let status = agent.status.as_ref()?;
-            let AgentStatus { token, observed_generation, last_handled_reconcile_at, requests, .. } = status;
-            Some((token.clone(), *observed_generation, last_handled_reconcile_at.clone(), requests.clone()))
-        };
-        let is_late = is_ready(agent) && is_ready(&new) && awaited(agent) == awaited(&new);
-        let written = self.limits.write(late_if(is_late), written).await?;
+        let written = self.limits.write(late_if(is_late(agent, status)), written).await?;
         Ok(noted(&self.caches.agents, written))
     }
 
@@ -353,6 +347,18 @@ impl KubeStore {
         // Kubernetes takes the microseconds of an event, and its name has the nanoseconds.
         ObjectEvent { regarding: target.reference(), event: event.clone(), at: (self.clock)() }
     }
+}
+
+/// Whether nobody waits for a new status of an Agent: it is Ready before and after, and only a label or a time changes. A token, and what answers a
+/// person, does not wait for other Agents.
+fn is_late(agent: &Agent, new: &AgentStatus) -> bool {
+    let is_same = |old: &AgentStatus| {
+        old.token == new.token
+            && old.observed_generation == new.observed_generation
+            && old.last_handled_reconcile_at == new.last_handled_reconcile_at
+            && old.requests == new.requests
+    };
+    is_ready(agent) && is_true(&new.conditions, ConditionType::Ready) && agent.status.as_ref().is_some_and(is_same)
 }
 
 fn late_if(is_late: bool) -> Urgency {

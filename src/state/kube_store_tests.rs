@@ -141,3 +141,25 @@ async fn one_message_that_two_reconciles_publish_at_the_same_time_is_one_event()
     futures::future::join_all(events(&["revoked", "revoked"]).into_iter().map(|event| store.events.now(event))).await;
     assert_eq!(methods(&requests), [Method::POST, Method::PATCH]);
 }
+
+#[test]
+fn a_status_that_answers_a_person_or_has_another_token_is_not_late() {
+    let ready = json!({ "type": "Ready", "status": "True", "reason": "Reconciled", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z" });
+    let status = |change: &Value| -> AgentStatus {
+        let mut status = json!({ "observedGeneration": 1, "phase": "Ready", "conditions": [ready] });
+        status.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        serde_json::from_value(status).unwrap()
+    };
+    let agent = Agent { status: Some(status(&json!({}))), ..Agent::default() };
+    assert!(is_late(&agent, &status(&json!({ "phase": "Active" }))));
+    for change in [
+        json!({ "observedGeneration": 2 }),
+        json!({ "lastHandledReconcileAt": "now" }),
+        json!({ "token": { "secretName": "one-token" } }),
+        json!({ "conditions": [] }),
+    ] {
+        assert!(!is_late(&agent, &status(&change)), "{change}");
+    }
+    assert!(!is_late(&Agent::default(), &status(&json!({}))), "it was not Ready");
+}

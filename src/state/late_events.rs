@@ -1,5 +1,5 @@
 //! The events on objects wait in queues, and no reconcile waits for them: while thousands of Agents are set up, their events come to the API server
-//! after all that makes an Agent Ready. Warnings have a queue of their own, which waits for nothing.
+//! after all that makes an Agent Ready. Warnings have a queue of their own, and let no other write pass.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::core::event::Event;
 const BACKLOG: usize = 16_384;
 /// How long the events that wait at the end may take.
 const MAX_DRAIN: Duration = Duration::from_secs(2);
-/// The number of those that are written at one time.
+/// The largest number of events that are written at one time at the end.
 const DRAIN_WRITES: usize = 8;
 
 /// An event on an object.
@@ -91,8 +91,8 @@ impl EventWriter {
 }
 
 impl LateEvents {
-    /// Writes the events of each queue one after the other; those that are no warnings let all other writes pass. After `end` it writes those that
-    /// still wait, for [`MAX_DRAIN`] at most.
+    /// Writes the events of each queue one after the other. Events that are no warnings let all other writes pass. After `end` it writes the events
+    /// that still wait, for [`MAX_DRAIN`] at most.
     pub async fn write(self, end: &CancellationToken) {
         let Self { mut warnings, mut others, writer } = self;
         futures::join!(

@@ -15,7 +15,7 @@ use crate::api::object_key::ObjectKey;
 
 /// How long a Secret is as good as a new read.
 const RECENT: Duration = Duration::from_secs(30);
-/// The largest number of reads and writes whose Secrets are kept. After a restart those of all Agents are read, and a Secret takes 4 KiB.
+/// The largest number of reads and writes whose Secrets are kept. A restart reads the Secrets of all Agents, and a Secret takes 4 KiB.
 const MAX_SECRETS: usize = 2048;
 
 /// The token Secrets of the last 2,048 reads and writes, if these were within the last 30 seconds.
@@ -27,7 +27,7 @@ pub struct RecentSecrets {
 #[derive(Default)]
 struct Recent {
     secrets: HashMap<ObjectKey, (Instant, Arc<Secret>)>,
-    /// The Secrets in the order of their times. May also have those that were forgotten, read or written again since.
+    /// The keys of the Secrets in the order of their times. A key stays when its Secret is forgotten, or is read or written again.
     order: VecDeque<(Instant, ObjectKey)>,
 }
 

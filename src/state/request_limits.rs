@@ -63,8 +63,9 @@ impl RequestLimits {
 ///
 /// # Guarantees
 /// - Requests of one urgency get their places in the order of their arrival.
-/// - At most [`MAX_LATE`] late requests are open. While other requests wait, or [`QUIET`] are open, one in [`SHARE`] of those that are begun is late:
-///   the API server is busy long before all places are taken.
+/// - At most [`MAX_LATE`] late requests are open.
+/// - While other requests wait, or [`QUIET`] requests are open, one in [`SHARE`] of the requests that begin is late. The API server is busy long
+///   before all places are taken.
 #[derive(Clone, Default)]
 struct Line {
     state: Arc<Mutex<LineState>>,
@@ -124,7 +125,7 @@ impl Line {
         place.await.map_err(|e| StoreError::Failed(e.to_string()))
     }
 
-    /// Gives the free places to those that wait.
+    /// Gives the free places to the waiting requests.
     fn admit(&self) {
         loop {
             // The lock is released before the place is sent: a request that no longer waits drops it.
@@ -199,7 +200,7 @@ mod tests {
         let both = async { tokio::join!(first, second) };
         let ended = tokio::time::timeout(Duration::from_millis(9_500), both).await;
         assert!(ended.is_err(), "a thousand late writes take longer");
-        // The first late ones were alone. Of those that were begun since, one in 32 is late.
+        // No other request was open when the first late ones began. Of the requests that began after them, one in 32 is late.
         let begun = 9 * PLACES - MAX_LATE;
         let turns = begun / SHARE as usize;
         assert_eq!((others.get(), late.get()), (begun - turns, MAX_LATE + turns));
