@@ -106,11 +106,7 @@ async fn serve_heartbeats() -> (SocketAddr, Watched, Faults) {
     }
     let client = way::client(&cluster.api, &faults);
     let watched = Watched::start(&cluster, &client, &WatchedNamespaces::All).await;
-    let last = muster::hash::sha256_hex(token(AGENTS - 1));
-    while watched.tokens.agent(&last).is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let (state, tokens) = (Arc::new(State::new(watched.store.clone())), Arc::clone(&watched.tokens));
+    let state = Arc::new(State::new(watched.store.clone()));
     let (due, heard) = mpsc::channel(heartbeat_writer::BACKLOG);
     let (controller, mut queue) = mpsc::unbounded_channel();
     tokio::spawn(heartbeat_writer::run(Arc::clone(&state), heard, controller, CancellationToken::new()));
@@ -120,7 +116,7 @@ async fn serve_heartbeats() -> (SocketAddr, Watched, Faults) {
         synced: AtomicBool::new(true),
         ..Probes::new(Arc::new(Metrics::default()), muster::state::watch_health::WatchHealth::default())
     });
-    let api = AgentApi { state, tokens, limits, due, probes };
+    let api = AgentApi { state, limits, due, probes };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::api(listener, Protocol::Http, TrustedProxies::default());

@@ -39,7 +39,6 @@ use crate::state::cache::cache;
 use crate::state::changes::GatewayChange;
 use crate::state::kube_authz::KubeAccess;
 use crate::state::kube_store::{KubeStore, WallClock};
-use crate::state::tokens::TokenTable;
 use crate::state::triggers::Triggers;
 use crate::state::watch_health::WatchHealth;
 use crate::state::{Caches, State, unreadable, watch};
@@ -122,14 +121,13 @@ impl Operator {
         });
         let served = Served {
             change_feed: Arc::new(ChangeFeed::new(surroundings.run_id, shutdown.clone())),
-            tokens: Arc::default(),
             probes: Arc::new(Probes::new(Arc::clone(&metrics), watches.clone())),
         };
         let router = served.router(state, due, surroundings.authz, surroundings.leader, surroundings.http_tokens);
 
         let mut tasks = Tasks::new(shutdown.clone());
-        let Served { change_feed, tokens, probes } = served;
-        let on_agent = on_agent(Arc::clone(&ctx), tokens, change_feed);
+        let Served { change_feed, probes } = served;
+        let on_agent = on_agent(Arc::clone(&ctx), change_feed);
         // The receiver is open until the operator stops.
         let on_deleted = move |gateway| drop(deleted_gateways.send(gateway));
         let agents = counted(watch::objects(&client, agent_writers, &watches), &metrics);
@@ -165,7 +163,6 @@ impl Operator {
 /// What the routes read, and the watches and controllers keep.
 struct Served {
     change_feed: Arc<ChangeFeed>,
-    tokens: Arc<TokenTable>,
     probes: Arc<Probes>,
 }
 
@@ -181,7 +178,6 @@ impl Served {
     ) -> Router {
         let api = AgentApi {
             state: Arc::clone(&state),
-            tokens: Arc::clone(&self.tokens),
             limits: RateLimits::default(),
             due,
             probes: Arc::clone(&self.probes),
@@ -192,9 +188,8 @@ impl Served {
 }
 
 /// Updates what is derived from an Agent when the watch reports the Agent.
-fn on_agent(ctx: Arc<Context>, tokens: Arc<TokenTable>, change_feed: Arc<ChangeFeed>) -> impl Fn(&Agent, bool) {
+fn on_agent(ctx: Arc<Context>, change_feed: Arc<ChangeFeed>) -> impl Fn(&Arc<Agent>, bool) {
     move |agent, deleted| {
-        tokens.update(agent, deleted);
         change_feed.update(agent, deleted);
         if deleted {
             ctx.forget_agent(agent);

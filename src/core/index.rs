@@ -43,9 +43,19 @@ impl Indexed for Agent {
         let requested = self.spec.agent_id.as_deref().or_else(|| claimed_id(self));
         keys.extend(requested.map(|id| AgentIndex::RequestsId(id.to_owned())));
         keys.extend(config_maps(&origins(self, None, None)).into_iter().map(AgentIndex::ConfigMap));
+        keys.extend(token_hashes(self).map(|hash| AgentIndex::Token(hash.to_owned())));
         keys.extend(awaited_place(self).map(AgentIndex::WaitsFor));
         keys
     }
+}
+
+/// The hashes of the current and of the previous token. An Agent whose admission was revoked has none.
+fn token_hashes(agent: &Agent) -> impl Iterator<Item = &str> {
+    let token =
+        agent.status.as_ref().filter(|status| status.revocation.is_none()).and_then(|status| status.token.as_ref());
+    let previous = token.and_then(|token| token.previous.as_ref()).map(|previous| previous.sha256.as_str());
+    let current = token.map(|token| token.sha256.as_str());
+    [current, previous].into_iter().flatten().filter(|hash| !hash.is_empty())
 }
 
 fn keys_of_binding(binding: Binding, namespace: String) -> Vec<AgentIndex> {
@@ -137,4 +147,44 @@ fn place_of_role(agent: &Agent) -> Option<Place> {
     let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
     let main = || agent.spec.gateway_ref.as_ref().map(|r| Place::MainAgent(gateway_key(r, namespace)));
     board_key(agent).map(Place::OnBoard).or_else(main)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+    use crate::api::agent::{PreviousToken, RevocationStatus, TokenStatus};
+
+    fn agent(current: &str, previous: Option<&str>) -> Agent {
+        let previous = previous.map(|sha256| PreviousToken { sha256: sha256.into(), valid_until: None });
+        let mut agent = Agent::default();
+        let token = TokenStatus { sha256: current.into(), previous, ..TokenStatus::default() };
+        agent.status.get_or_insert_default().token = Some(token);
+        agent
+    }
+
+    fn tokens(agent: &Agent) -> Vec<String> {
+        let token = |key| if let AgentIndex::Token(hash) = key { Some(hash) } else { None };
+        agent.index_keys().into_iter().filter_map(token).collect()
+    }
+
+    #[test]
+    fn an_agent_is_found_by_both_tokens_of_a_rotation_and_by_no_token_that_it_does_not_have() {
+        assert_eq!(tokens(&agent("new", Some("old"))), ["new", "old"]);
+        assert_eq!(tokens(&agent("new", None)), ["new"]);
+        // While an agent has no valid token, its status says so with an empty hash.
+        assert_eq!(tokens(&agent("", Some(""))), [""; 0]);
+        assert_eq!(tokens(&Agent::default()), [""; 0]);
+    }
+
+    #[test]
+    fn an_agent_is_not_found_by_its_token_while_its_admission_is_revoked() {
+        let mut agent = agent("new", Some("old"));
+        let gateway = ObjectKey::new("shared", "gw");
+        let revocation = RevocationStatus { gateway, since: Time(Timestamp::UNIX_EPOCH), removed_at: None };
+        agent.status.get_or_insert_default().revocation = Some(revocation);
+        assert_eq!(tokens(&agent), [""; 0]);
+    }
 }

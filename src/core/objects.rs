@@ -92,6 +92,9 @@ pub enum AgentIndex {
     RequestsId(String),
     /// A ConfigMap with templates that the Agent itself names.
     ConfigMap(ObjectKey),
+    /// The SHA-256 of the current or of the previous token, in hexadecimal. The index finds the Agent of a token. It does not decide whether
+    /// the token is accepted.
+    Token(String),
     /// A place that another Agent has. The Agent waits for it.
     WaitsFor(Place),
 }

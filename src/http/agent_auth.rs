@@ -14,7 +14,7 @@ use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, ConditionType};
 use crate::core::agent::token::acceptance::{self, TokenAcceptance};
-use crate::core::objects::Objects;
+use crate::core::objects::{AgentIndex, Objects};
 
 /// The agent that sent a request.
 ///
@@ -67,8 +67,7 @@ fn authenticate(api: &AgentApi, headers: &HeaderMap) -> Result<AcceptedToken, Ap
     let unknown =
         || unauthorized("this token is not known; use the one in your files, and read them again if it was replaced");
     let hash = crate::hash::sha256_hex(token);
-    let key = api.tokens.agent(&hash).ok_or_else(unknown)?;
-    let agent = api.state.store.agent(&key).ok_or_else(unknown)?;
+    let agent = api.state.store.agents_by(&AgentIndex::Token(hash.clone())).pop().ok_or_else(unknown)?;
     let issued = agent.status.as_ref().and_then(|s| s.token.as_ref()).ok_or_else(unknown)?;
     let confirmed = api.state.heartbeats.confirmed(&agent).map(|(sha256, _)| sha256);
     match acceptance::evaluate(issued, confirmed.as_deref(), &hash, api.state.store.now()) {

@@ -9,7 +9,6 @@ use super::probes::Probes;
 use super::rate_limit::RateLimits;
 use crate::api::object_key::ObjectKey;
 use crate::state;
-use crate::state::tokens::TokenTable;
 
 /// The maximum length of the body of an agent's call, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -26,8 +25,6 @@ pub(super) fn too_large() -> ApiError {
 pub struct AgentApi {
     /// The state that the controllers and the HTTP API share.
     pub state: Arc<state::State>,
-    /// The hashes of the agents' tokens.
-    pub tokens: Arc<TokenTable>,
     /// The rate limits of callers.
     pub limits: RateLimits,
     /// Agents whose status must be written with their last report.

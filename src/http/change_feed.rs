@@ -32,9 +32,10 @@ pub struct ChangeFeed {
 #[derive(Debug, Default)]
 struct FeedStates {
     last_seq: u64,
-    entries: HashMap<ObjectKey, (u64, Arc<Entry>)>,
-    order: BTreeMap<u64, ObjectKey>,
-    tombstones: VecDeque<(u64, Arc<Entry>)>,
+    /// The objects of the cache: a copy of what readers see would take memory for each agent.
+    agents: HashMap<Arc<ObjectKey>, (u64, Arc<Agent>)>,
+    order: BTreeMap<u64, Arc<ObjectKey>>,
+    tombstones: VecDeque<(u64, Entry)>,
     /// The sequence number of the newest deletion that is no longer kept.
     evicted_seq: u64,
 }
@@ -45,15 +46,15 @@ impl FeedStates {
         self.last_seq
     }
 
-    fn remove(&mut self, key: &ObjectKey) -> Option<Arc<Entry>> {
-        let (seq, entry) = self.entries.remove(key)?;
-        self.order.remove(&seq);
-        Some(entry)
+    fn remove(&mut self, key: &ObjectKey) {
+        if let Some((seq, _)) = self.agents.remove(key) {
+            self.order.remove(&seq);
+        }
     }
 
     fn add_tombstone(&mut self, entry: &Entry) {
         let seq = self.next_seq();
-        self.tombstones.push_back((seq, Arc::new(entry.deleted())));
+        self.tombstones.push_back((seq, entry.deleted()));
         if self.tombstones.len() > MAX_TOMBSTONES
             && let Some((seq, _)) = self.tombstones.pop_front()
         {
@@ -81,25 +82,28 @@ impl ChangeFeed {
     }
 
     /// Records the current state of an Agent. A change of a field that readers do not see is ignored.
-    pub fn update(&self, agent: &Agent, deleted: bool) {
+    pub fn update(&self, agent: &Arc<Agent>, deleted: bool) {
+        let key = ObjectKey::of(&agent.metadata);
         let entry = Entry::of(agent);
-        let key = entry.key();
         let mut states = self.lock();
-        let before = states.entries.get(&key).map(|(_, before)| Arc::clone(before));
-        if !deleted && before.as_deref() == Some(&entry) {
+        let known = states.agents.get_mut(&key);
+        let before = known.as_ref().map(|(_, before)| Entry::of(before));
+        if let Some((_, known)) = known.filter(|_| !deleted && before.as_ref() == Some(&entry)) {
+            // The earlier version would stay in memory.
+            *known = Arc::clone(agent);
             return;
         }
         states.remove(&key);
         // A new object with the same name: the watch did not report the deletion of the old object.
-        if let Some(other) = before.as_ref().filter(|before| before.item.id != entry.item.id) {
-            states.add_tombstone(other);
+        if let Some(other) = before.filter(|before| before.item.id != entry.item.id) {
+            states.add_tombstone(&other);
         }
         if deleted {
             states.add_tombstone(&entry);
         } else {
-            let seq = states.next_seq();
-            states.order.insert(seq, key.clone());
-            states.entries.insert(key, (seq, Arc::new(entry)));
+            let (seq, key) = (states.next_seq(), Arc::new(key));
+            states.order.insert(seq, Arc::clone(&key));
+            states.agents.insert(key, (seq, Arc::clone(agent)));
         }
         let last_seq = states.last_seq;
         drop(states);
@@ -115,14 +119,15 @@ impl ChangeFeed {
     /// At most `limit` states after the sequence number `cursor`, in order, without deletions up to `hidden_deletions`. `None` if
     /// deletions after these numbers are no longer kept.
     #[must_use]
-    pub fn after(&self, cursor: u64, hidden_deletions: u64, limit: usize) -> Option<Vec<(u64, Arc<Entry>)>> {
+    pub fn after(&self, cursor: u64, hidden_deletions: u64, limit: usize) -> Option<Vec<(u64, Entry)>> {
         let feed = self.lock();
         if cursor.max(hidden_deletions) < feed.evicted_seq {
             return None;
         }
         let later = (Bound::Excluded(cursor), Bound::Unbounded);
         let states = feed.order.range(later).take(limit);
-        let states = states.filter_map(|(_, key)| feed.entries.get(key).cloned());
+        let states = states.filter_map(|(_, key)| feed.agents.get(key));
+        let states = states.map(|(seq, agent)| (*seq, Entry::of(agent)));
         let from = feed.tombstones.partition_point(|(seq, _)| *seq <= cursor.max(hidden_deletions));
         let mut found: Vec<_> = states.chain(feed.tombstones.range(from..).take(limit).cloned()).collect();
         found.sort_by_key(|(seq, _)| *seq);
@@ -153,13 +158,13 @@ mod tests {
         ChangeFeed::new("b", CancellationToken::new())
     }
 
-    fn agent(name: &str, uid: &str, display_name: &str) -> Agent {
+    fn agent(name: &str, uid: &str, display_name: &str) -> Arc<Agent> {
         let mut agent = Agent::default();
         agent.metadata.name = Some(name.into());
         agent.metadata.namespace = Some("ns".into());
         agent.metadata.uid = Some(uid.into());
         agent.spec.display_name = Some(display_name.into());
-        agent
+        Arc::new(agent)
     }
 
     fn read(feed: &ChangeFeed, cursor: u64) -> Vec<(u64, String, StatusWord)> {
@@ -182,9 +187,11 @@ mod tests {
         let feed = new();
         let mut same = agent("a", "1", "one");
         feed.update(&same, false);
-        same.metadata.resource_version = Some("2".into());
+        let before = Arc::downgrade(&same);
+        Arc::make_mut(&mut same).metadata.resource_version = Some("2".into());
         feed.update(&same, false);
         assert_eq!(*feed.subscribe().borrow(), 1);
+        assert_eq!(before.strong_count(), 0, "the feed keeps an outdated object");
     }
 
     #[test]
@@ -216,7 +223,7 @@ mod tests {
             feed.update(&agent(&name, &name, "x"), true);
         }
         let states = feed.lock();
-        assert_eq!((states.tombstones.len(), states.entries.len(), states.order.len()), (MAX_TOMBSTONES, 0, 0));
+        assert_eq!((states.tombstones.len(), states.agents.len(), states.order.len()), (MAX_TOMBSTONES, 0, 0));
         drop(states);
         assert!(feed.after(10, 0, 100).is_none());
         assert_eq!(feed.after(5990, 0, 100).unwrap().len(), 5);

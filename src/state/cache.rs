@@ -11,6 +11,7 @@ use kube::runtime::watcher::Event;
 use tokio::sync::watch;
 
 use super::guarded::{Guarded, Unreadable};
+use super::keys::Keys;
 use super::versions::{is_end, is_later};
 use crate::api::object_key::ObjectKey;
 use crate::api::watched_namespaces::WatchedNamespaces;
@@ -89,7 +90,7 @@ impl<K: Indexed> Cache<K> {
     #[must_use]
     pub fn by(&self, index: &K::Index) -> Vec<Arc<K>> {
         let tables = self.tables();
-        let keys = tables.index.get(index).into_iter().flatten();
+        let keys = tables.index.get(index).into_iter().flat_map(Keys::iter);
         keys.filter_map(|key| tables.objects.get(key).cloned()).collect()
     }
 
@@ -130,7 +131,7 @@ struct Tables<K: Indexed> {
     objects: HashMap<Arc<ObjectKey>, Arc<K>>,
     /// The last version from the watch of each object of which this operator has written a later one.
     watched: HashMap<ObjectKey, Arc<K>>,
-    index: HashMap<K::Index, BTreeSet<Arc<ObjectKey>>>,
+    index: HashMap<K::Index, Keys>,
     unreadable: BTreeMap<ObjectKey, UnreadableObject<K>>,
     /// The number of readable objects in each namespace.
     namespaces: BTreeMap<String, usize>,
@@ -160,7 +161,8 @@ impl<K: Indexed> Tables<K> {
         self.unreadable.remove(&*key);
         let before = self.remove(&key);
         for index in object.index_keys() {
-            self.index.entry(index).or_default().insert(Arc::clone(&key));
+            let (more, first) = (Arc::clone(&key), || Keys::One(Arc::clone(&key)));
+            self.index.entry(index).and_modify(|keys| keys.insert(more)).or_insert_with(first);
         }
         *self.namespaces.entry(key.namespace.clone()).or_default() += 1;
         self.objects.insert(key, Arc::clone(object));
@@ -184,11 +186,8 @@ impl<K: Indexed> Tables<K> {
         self.watched.remove(key);
         let before = self.objects.remove(key)?;
         for index in before.index_keys() {
-            if let Some(keys) = self.index.get_mut(&index) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.index.remove(&index);
-                }
+            if self.index.get_mut(&index).is_some_and(|keys| keys.remove(key)) {
+                self.index.remove(&index);
             }
         }
         if let Some(count) = self.namespaces.get_mut(&key.namespace) {

@@ -1,8 +1,8 @@
-//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `caches`, `guarded`, `versions`, `watch`, `scope`,
-//! `watch_retries`, `watch_health`), the reads and writes of Kubernetes (`store`, `kube_store`, `request_limits`, `event_recorder`,
-//! `late_events`), the objects to
-//! reconcile after a change (`triggers`, `changes`), the reports of agents (`heartbeats`), the inventories of gateways (`inventories`,
-//! `unmanaged`), the token hashes (`tokens`), the token Secrets of a moment ago (`recent_secrets`), and the access control (`authz`, `kube_authz`).
+//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `keys`, `caches`, `guarded`, `versions`,
+//! `watch`, `scope`, `watch_retries`, `watch_health`), the reads and writes of Kubernetes (`store`, `kube_store`, `request_limits`,
+//! `event_recorder`, `late_events`), the objects to reconcile after a change (`triggers`, `changes`), the reports of agents (`heartbeats`), the
+//! inventories of gateways (`inventories`, `unmanaged`), the token Secrets of a moment ago (`recent_secrets`), and the access control (`authz`,
+//! `kube_authz`).
 //!
 //! This folder uses the resources, the core and the values of gateways. It uses no controller and no HTTP.
 
@@ -14,6 +14,7 @@ mod event_recorder;
 pub mod guarded;
 pub mod heartbeats;
 pub mod inventories;
+mod keys;
 pub mod kube_authz;
 pub mod kube_store;
 pub mod late_events;
@@ -21,7 +22,6 @@ pub mod recent_secrets;
 mod request_limits;
 mod scope;
 pub mod store;
-pub mod tokens;
 pub mod triggers;
 pub mod unmanaged;
 pub mod unreadable;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use futures::stream::select_all;
 use futures::{Stream, StreamExt, pin_mut};
@@ -62,7 +63,7 @@ pub async fn agents<O: Objects>(
     changes: impl Stream<Item = CacheChange<Agent>>,
     triggers: Triggers<O>,
     unreadables: UnreadableReports,
-    on_agent: impl Fn(&Agent, bool),
+    on_agent: impl Fn(&Arc<Agent>, bool),
 ) {
     pin_mut!(changes);
     while let Some(change) = changes.next().await {

@@ -83,13 +83,8 @@ impl Rig {
             synced: AtomicBool::new(true),
             ..Probes::new(Arc::new(Metrics::default()), WatchHealth::default())
         });
-        let api = AgentApi {
-            state: Arc::clone(&state),
-            tokens: Arc::clone(&watched.tokens),
-            limits: RateLimits::default(),
-            due,
-            probes: Arc::clone(&probes),
-        };
+        let api =
+            AgentApi { state: Arc::clone(&state), limits: RateLimits::default(), due, probes: Arc::clone(&probes) };
         Self {
             cluster,
             faults,

@@ -89,13 +89,8 @@ impl Rig {
         let metrics = Arc::new(Metrics::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(true), ..Probes::new(metrics, WatchHealth::default()) });
         let people = people(Arc::clone(&state), &rbac, &watched, &probes);
-        let api = AgentApi {
-            state,
-            tokens: Arc::clone(&watched.tokens),
-            limits: RateLimits::default(),
-            due: mpsc::channel(1).0,
-            probes: Arc::clone(&probes),
-        };
+        let api =
+            AgentApi { state, limits: RateLimits::default(), due: mpsc::channel(1).0, probes: Arc::clone(&probes) };
         let router = router::router(Arc::new(api), Arc::new(people), WayToLeader::alone(), http_tokens);
         let rig = Self { cluster, rbac, watched, probes, router };
         for (namespace, boards) in [("fleet", &["ops", "web"][..]), ("other", &["ops"])] {

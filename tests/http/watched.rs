@@ -11,7 +11,6 @@ use muster::api::watched_namespaces::WatchedNamespaces;
 use muster::http::change_feed::ChangeFeed;
 use muster::state::cache::cache;
 use muster::state::kube_store::KubeStore;
-use muster::state::tokens::TokenTable;
 use muster::state::triggers::{Queues, Trigger, Triggers};
 use muster::state::watch_health::WatchHealth;
 use muster::state::{Caches, unreadable, watch};
@@ -25,7 +24,6 @@ use crate::cluster::Cluster;
 pub(crate) struct Watched {
     cluster: Cluster,
     pub(crate) store: KubeStore,
-    pub(crate) tokens: Arc<TokenTable>,
     pub(crate) feed: Arc<ChangeFeed>,
     /// The revision that the caches have.
     settled: AtomicU64,
@@ -44,13 +42,9 @@ impl Watched {
         let queues = Queues { agents: without_reader(), boards: without_reader(), gateways: without_reader() };
         let triggers = Triggers { objects: store.clone(), queues };
         let (unreadables, _) = unreadable::reports();
-        let tokens = Arc::new(TokenTable::default());
         let feed = Arc::new(ChangeFeed::new("b007", CancellationToken::new()));
-        let (for_tokens, for_feed) = (Arc::clone(&tokens), Arc::clone(&feed));
-        let on_agent = move |agent: &Agent, deleted: bool| {
-            for_tokens.update(agent, deleted);
-            for_feed.update(agent, deleted);
-        };
+        let for_feed = Arc::clone(&feed);
+        let on_agent = move |agent: &Arc<Agent>, deleted: bool| for_feed.update(agent, deleted);
         let health = WatchHealth::default();
         let agents = watch::objects(client, agent_writers, &health);
         let boards = watch::objects(client, board_writers, &health);
@@ -63,7 +57,7 @@ impl Watched {
         caches.agents.wait_until_synced().await.unwrap();
         caches.boards.wait_until_synced().await.unwrap();
         caches.gateways.wait_until_synced().await.unwrap();
-        Self { cluster: cluster.clone(), store, tokens, feed, settled: AtomicU64::default(), _tasks: tasks }
+        Self { cluster: cluster.clone(), store, feed, settled: AtomicU64::default(), _tasks: tasks }
     }
 
     /// Lets the watches bring all that was written. A millisecond of the paused clock ends when no task has anything to do. No time passes if nothing

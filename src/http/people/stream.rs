@@ -151,7 +151,7 @@ struct StreamReader {
     cursor: u64,
     /// The sequence number up to which deletions are skipped: the reader never got the deleted agents.
     hidden_deletions: u64,
-    batch: VecDeque<(u64, Arc<Entry>)>,
+    batch: VecDeque<(u64, Entry)>,
     next_review: Instant,
     /// Since when reviews of the reader's permissions fail.
     outage_since: Option<Instant>,
