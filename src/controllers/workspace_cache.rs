@@ -3,6 +3,7 @@
 //! Files change without any event, so a listing is valid for the resync interval. Sessions change with events, so a session is valid
 //! until the next event about it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::core::agent::activity::is_run_without_events;
 use crate::core::agent::observed::ObservedFile;
-use crate::openclaw::model::{AgentActivity, LabelEvent, SessionInfo};
+use crate::openclaw::model::{AgentActivity, LabelEvent, SessionInfo, WORKSPACE_FILES};
 
 /// The longest time between the listing of a pass and a write that relies on it.
 const LISTING_REUSE: Duration = Duration::from_secs(2);
@@ -21,7 +22,7 @@ const LISTING_REUSE: Duration = Duration::from_secs(2);
 pub(crate) const UNLISTED: &str = "IDENTITY.md";
 
 /// The workspace and the session of one agent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CachedWorkspace {
     /// When the files were listed.
     pub(crate) files_at: Instant,
@@ -31,6 +32,26 @@ pub(crate) struct CachedWorkspace {
     pub(crate) session: Option<SessionInfo>,
     /// The epoch in which the session was read.
     pub(crate) epoch: EventEpoch,
+}
+
+/// A [`CachedWorkspace`] in the form in which thousands of them are kept.
+#[derive(Debug)]
+struct KeptWorkspace {
+    files_at: Instant,
+    unlisted_at: Instant,
+    files: Box<[KeptFile]>,
+    session: Option<SessionInfo>,
+    epoch: EventEpoch,
+}
+
+/// An [`ObservedFile`] with its name. The usual names and the usual states of a file take no memory of their own.
+#[derive(Debug)]
+struct KeptFile {
+    name: Cow<'static, str>,
+    size: i64,
+    modified_ms: i64,
+    /// The hash of its content and the refusal, if there is one of them.
+    rest: Option<Box<(Option<String>, Option<String>)>>,
 }
 
 /// Counts the events about a session: a session that was read in an earlier epoch is outdated.
@@ -59,7 +80,7 @@ pub(crate) struct WorkspaceCache {
 
 #[derive(Debug, Default)]
 struct Entries {
-    workspaces: HashMap<String, CachedWorkspace>,
+    workspaces: HashMap<String, KeptWorkspace>,
     /// The agents that were absent at the last look. They have no session.
     absent: BTreeSet<String>,
     content_checks: HashMap<String, ContentCheck>,
@@ -80,7 +101,7 @@ impl WorkspaceCache {
         let mut entries = self.entries();
         let was_absent = entries.absent.remove(id);
         let cached = entries.workspaces.get(id).filter(|cached| cached.epoch.losses == epoch.losses);
-        (cached.cloned(), was_absent)
+        (cached.map(CachedWorkspace::from), was_absent)
     }
 
     /// Whether an agent was looked at since the operator has started. A workspace that is to be read again is known.
@@ -93,8 +114,8 @@ impl WorkspaceCache {
         cached.files_at.elapsed() < self.resync
     }
 
-    pub(crate) fn insert(&self, id: &str, workspace: CachedWorkspace) {
-        self.entries().workspaces.insert(id.to_owned(), workspace);
+    pub(crate) fn insert(&self, id: &str, workspace: &CachedWorkspace) {
+        self.entries().workspaces.insert(id.to_owned(), KeptWorkspace::from(workspace));
     }
 
     /// Removes an agent's workspace, so that it is read again.
@@ -123,7 +144,7 @@ impl WorkspaceCache {
     /// Replaces the files of a cached workspace after a write of ours.
     pub(crate) fn set_files(&self, id: &str, files: &BTreeMap<String, ObservedFile>) {
         if let Some(cached) = self.entries().workspaces.get_mut(id) {
-            cached.files.clone_from(files);
+            cached.files = kept(files);
         }
     }
 
@@ -163,6 +184,45 @@ impl WorkspaceCache {
     }
 }
 
+impl From<&CachedWorkspace> for KeptWorkspace {
+    fn from(workspace: &CachedWorkspace) -> Self {
+        let CachedWorkspace { files_at, unlisted_at, files, session, epoch } = workspace;
+        Self {
+            files_at: *files_at,
+            unlisted_at: *unlisted_at,
+            files: kept(files),
+            session: session.clone(),
+            epoch: *epoch,
+        }
+    }
+}
+
+impl From<&KeptWorkspace> for CachedWorkspace {
+    fn from(kept: &KeptWorkspace) -> Self {
+        let KeptWorkspace { files_at, unlisted_at, files, session, epoch } = kept;
+        let files = files.iter().map(|file| (file.name.clone().into_owned(), ObservedFile::from(file))).collect();
+        Self { files_at: *files_at, unlisted_at: *unlisted_at, files, session: session.clone(), epoch: *epoch }
+    }
+}
+
+impl From<&KeptFile> for ObservedFile {
+    fn from(kept: &KeptFile) -> Self {
+        let (sha256, refused) = kept.rest.as_deref().cloned().unwrap_or_default();
+        Self { size: kept.size, modified_ms: kept.modified_ms, sha256, refused }
+    }
+}
+
+fn kept(files: &BTreeMap<String, ObservedFile>) -> Box<[KeptFile]> {
+    let kept = |(name, file): (&String, &ObservedFile)| {
+        let ObservedFile { size, modified_ms, sha256, refused } = file.clone();
+        let usual = WORKSPACE_FILES.into_iter().find(|usual| usual == name);
+        let name = usual.map_or_else(|| Cow::Owned(name.clone()), Cow::Borrowed);
+        let rest = (sha256.is_some() || refused.is_some()).then(|| Box::new((sha256, refused)));
+        KeptFile { name, size, modified_ms, rest }
+    };
+    files.iter().map(kept).collect()
+}
+
 impl CachedWorkspace {
     /// Whether the session is still as it was read.
     pub(crate) fn has_valid_session(
@@ -188,12 +248,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_kept_workspace_is_returned_as_it_was() {
+        let cache = WorkspaceCache::new(Duration::from_mins(10));
+        let epoch = EventEpoch { losses: 1, changes: 2 };
+        let file = |size, sha256: Option<&str>, refused: Option<&str>| ObservedFile {
+            size,
+            modified_ms: size + 1,
+            sha256: sha256.map(str::to_owned),
+            refused: refused.map(str::to_owned),
+        };
+        let files = BTreeMap::from([
+            ("AGENTS.md".to_owned(), file(1, None, None)),
+            ("RUNBOOK.md".to_owned(), file(2, Some("hash"), None)),
+            ("SOUL.md".to_owned(), file(3, None, Some("a link"))),
+        ]);
+        let session = Some(SessionInfo { key: "k".into(), id: "s".into(), ..SessionInfo::default() });
+        let files_at = Instant::now();
+        let unlisted_at = files_at + Duration::from_secs(1);
+        let workspace = CachedWorkspace { files_at, unlisted_at, files, session, epoch };
+        cache.insert("a", &workspace);
+        assert_eq!(cache.get("a", epoch).0, Some(workspace));
+        let fewer = BTreeMap::from([("SOUL.md".to_owned(), file(4, Some("new"), None))]);
+        cache.set_files("a", &fewer);
+        assert_eq!(cache.get("a", epoch).0.unwrap().files, fewer);
+    }
+
+    #[test]
     fn a_forgotten_agent_leaves_no_entry() {
         let cache = WorkspaceCache::new(Duration::from_mins(10));
         let epoch = EventEpoch { losses: 0, changes: 0 };
         let (now, files) = (Instant::now(), BTreeMap::new());
         let workspace = CachedWorkspace { files_at: now, unlisted_at: now, files, session: None, epoch };
-        cache.insert("a", workspace);
+        cache.insert("a", &workspace);
         cache.record_content_check("a");
         cache.is_content_check_due("b", Duration::from_hours(6));
         cache.forget_unregistered("c", true);

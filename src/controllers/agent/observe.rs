@@ -167,7 +167,7 @@ impl GatewayHandle {
         };
         let ((files_at, unlisted_at, files), session) = futures::try_join!(list, read)?;
         let workspace = CachedWorkspace { files_at, unlisted_at, files, session, epoch };
-        self.cache.insert(id, workspace.clone());
+        self.cache.insert(id, &workspace);
         Ok(workspace)
     }
 
