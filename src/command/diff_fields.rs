@@ -28,7 +28,7 @@ pub(super) struct GatewaySpec<'a> {
     /// The spec that import writes.
     pub(super) spec: &'a Value,
     /// The config entry, for the keys of `spec.config`.
-    pub(super) entry: Option<&'a Map<String, Value>>,
+    pub(super) entry: Option<Map<String, Value>>,
     /// The fields for which the gateway has a value that no spec can express.
     pub(super) left_out: BTreeSet<&'a str>,
 }
@@ -47,7 +47,7 @@ pub(super) fn differences(in_manifest: &Value, on_gateway: &GatewaySpec<'_>) -> 
     }
     let config = in_manifest["config"].as_object().into_iter().flatten();
     for (key, wanted) in config {
-        let actual = on_gateway.entry.and_then(|entry| entry.get(key));
+        let actual = on_gateway.entry.as_ref().and_then(|entry| entry.get(key));
         lines.extend(config_differences(key, wanted, actual));
     }
     lines
@@ -105,7 +105,7 @@ mod tests {
 
     fn compared(manifest: &Value, spec: &Value, entry: &Value, left_out: &[&str]) -> Vec<String> {
         let left_out = left_out.iter().copied().collect();
-        differences(manifest, &GatewaySpec { spec, entry: entry.as_object(), left_out })
+        differences(manifest, &GatewaySpec { spec, entry: entry.as_object().cloned(), left_out })
     }
 
     #[test]

@@ -98,16 +98,16 @@ fn is_of_gateway(
 /// The lines about an Agent and its agent.
 fn compared(id: &str, manifest: &FileManifest, imported: &Import) -> Vec<String> {
     let label = format!("{} ({})", manifest.label(), manifest.place);
-    let Some(row) = imported.inventory.agents.get(id) else {
+    if !imported.inventory.agents.contains_key(id) {
         return vec![format!("{label}: the gateway has no agent {id:?}")];
-    };
+    }
     let agent = imported.agents.iter().find(|agent| agent["spec"]["agentId"] == id);
     let Some(agent) = agent else {
         return vec![format!("{label}: the gateway has agent {id:?}, and import writes no manifest for it")];
     };
     let on_gateway = GatewaySpec {
         spec: &agent["spec"],
-        entry: row.entry.as_ref(),
+        entry: imported.inventory.entry(id),
         left_out: imported.left_out.get(id).into_iter().flatten().copied().collect(),
     };
     let differences = differences(&manifest.object["spec"], &on_gateway);

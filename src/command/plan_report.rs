@@ -276,12 +276,11 @@ fn token(change: TokenChange) -> &'static str {
 
 /// The values that change in a config entry. Values of keys that Muster does not model may be secrets, and are not shown.
 fn entry_values(entry: &AgentEntry, inventory: &Inventory) -> Vec<String> {
-    let actual = inventory.agents.get(&entry.id).and_then(|row| row.entry.as_ref());
+    let actual = inventory.entry(&entry.id).unwrap_or_default();
     let Some(patch) = inventory.entry_patch(entry) else { return Vec::new() };
     let mut lines = Vec::new();
-    let none = Map::new();
     let start = (String::new(), String::new());
-    leaves(&patch, actual.unwrap_or(&none), &start, &mut |(path, name), before, after| {
+    leaves(&patch, &actual, &start, &mut |(path, name), before, after| {
         let root = path.split('.').next().unwrap_or(path);
         let is_passed = |known: &String| known == path || known == root || path.starts_with(&format!("{known}."));
         let is_hidden = entry.passed.keys().chain(&entry.retired).any(is_passed);

@@ -78,7 +78,8 @@ pub(super) fn agents(inventory: &Inventory, names: &Names) -> ImportedAgents {
                 }
                 let name = object_name(id, &mut taken);
                 let (notes, left_out) = (&mut imported.notes, imported.left_out.entry(id.clone()).or_default());
-                let spec = SpecBuilder { inventory, row, entry, spec: Map::new(), notes, left_out }.build(names);
+                let entry = entry.tree();
+                let spec = SpecBuilder { inventory, row, entry: &entry, spec: Map::new(), notes, left_out }.build(names);
                 imported.manifests.push(manifest("Agent", &name, names, &Value::Object(spec)));
             }
             Some(_) => imported.notes.push(format!("{id}: left out, because spec.agentId cannot be {id:?}")),

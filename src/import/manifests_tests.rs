@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::Agent;
 use crate::import::schema;
-use crate::openclaw::model::{Capabilities, HeartbeatRule, PromptLimits, RosterShape};
+use crate::openclaw::model::{Capabilities, HeartbeatRule, PromptLimits, RosterShape, StoredEntry};
 
 fn inventory(entries: &Value) -> Inventory {
     let row = |(id, entry): (&String, &Value)| {
-        let entry = entry.as_object().cloned();
-        let workspace = entry.as_ref().and_then(|e| e.get("workspace")).and_then(Value::as_str).map(str::to_owned);
+        let workspace = entry["workspace"].as_str().map(str::to_owned);
+        let entry = entry.as_object().map(StoredEntry::from);
         (id.clone(), AgentRow { id: id.clone(), workspace, entry, in_roster: true })
     };
     let capabilities = Capabilities {

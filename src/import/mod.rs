@@ -154,9 +154,9 @@ async fn add_files(
     for manifest in &mut imported.manifests {
         let id = id(manifest);
         let Some(files) = read.get(&id) else { continue };
-        let entry = inventory.agents.get(&id).and_then(|row| row.entry.as_ref());
+        let entry = inventory.entry(&id);
         let credential = credential.secret().expose_secret();
-        let rules = FileRules { limits: inventory.prompt_limits, entry, credential };
+        let rules = FileRules { limits: inventory.prompt_limits, entry: entry.as_ref(), credential };
         let made = templates(&id, files, rules);
         imported.config_maps.extend(file_templates::add(manifest, &made, names));
         imported.notes.extend(made.notes);

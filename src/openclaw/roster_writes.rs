@@ -142,7 +142,7 @@ impl GatewayLink {
     /// Whether the last read of the config has an entry with this id.
     fn is_configured(&self, agent_id: &str) -> bool {
         let inventory = self.view.inventory.borrow();
-        inventory.as_ref().is_some_and(|i| i.entry(agent_id).is_some())
+        inventory.as_ref().is_some_and(|i| i.has_entry(agent_id))
     }
 
     /// Confirms "not found" by the config. `read` says whether the config was read after the answer.

@@ -124,7 +124,7 @@ async fn check_heartbeats(gateway: &Subject) -> Result<(), Failure> {
     all.insert(first.id.clone(), 1_800_000);
     until(gateway, "Muster's agent beside the others", |heartbeats| *heartbeats == all).await?;
     for id in &others {
-        assert_eq!(gateway.row(id).await?.entry.and_then(|entry| entry.get("heartbeat").cloned()), Some(json!({})));
+        assert_eq!(gateway.row(id).await?.entry.and_then(|entry| entry.tree().remove("heartbeat")), Some(json!({})));
     }
 
     repeated(STEP_TIMEOUT, async || gateway.client.agent_delete(&first.id, true).await).await?;
@@ -132,7 +132,7 @@ async fn check_heartbeats(gateway: &Subject) -> Result<(), Failure> {
     gateway.client.claim_heartbeats(claims);
     let block = |entry: &serde_json::Map<String, Value>| entry.contains_key("heartbeat");
     let block_removed = |id: &String, inventory: &muster::openclaw::model::Inventory| {
-        inventory.agents.get(id).and_then(|row| row.entry.as_ref()).is_some_and(|entry| !block(entry))
+        inventory.entry(id).is_some_and(|entry| !block(&entry))
     };
     gateway.until("no blocks", |inventory| others.iter().all(|id| block_removed(id, inventory))).await?;
     until(gateway, "the others alone", |heartbeats| *heartbeats == before).await?;

@@ -57,7 +57,7 @@ pub(crate) async fn a_changed_entry_changes_its_own_fields_and_keeps_foreign_fie
     let model = model("acme/three", EntryFallbacks::Kept(vec!["acme/four".into()]));
     let renamed = AgentEntry { name: Some("Renamed".into()), model, keeps_the_rest: true, ..first };
     gateway.register(std::slice::from_ref(&renamed)).await?;
-    let entry = gateway.row(&renamed.id).await?.entry.ok_or("it has no entry")?;
+    let entry = gateway.row(&renamed.id).await?.entry.ok_or("it has no entry")?.tree();
     assert_eq!((&entry["name"], &entry["heartbeat"]["prompt"]), (&json!("Renamed"), &json!("Theirs")));
     assert_eq!(entry["model"], json!({ "primary": "acme/three", "fallbacks": ["acme/two"] }));
     let inventory = gateway.inventory().await?;
@@ -90,11 +90,11 @@ pub(crate) async fn values_can_leave_an_array_of_an_entry(gateway: &Subject) -> 
     };
     gateway.register(&[with(&["acme/two", "acme/three"], json!({ "deny": ["exec", "read"] }))]).await?;
     gateway.register(&[with(&["acme/three"], json!({ "deny": ["read"] }))]).await?;
-    let entry = gateway.row(&plain.id).await?.entry.ok_or("it has no entry")?;
+    let entry = gateway.row(&plain.id).await?.entry.ok_or("it has no entry")?.tree();
     assert_eq!((&entry["model"]["fallbacks"], &entry["tools"]["deny"]), (&json!(["acme/three"]), &json!(["read"])));
     let without = AgentEntry { retired: ["tools".to_owned()].into(), ..plain };
     gateway.register(std::slice::from_ref(&without)).await?;
-    let entry = gateway.row(&without.id).await?.entry.ok_or("it has no entry")?;
+    let entry = gateway.row(&without.id).await?.entry.ok_or("it has no entry")?.tree();
     assert!(entry.get("model").is_none() && entry.get("tools").is_none(), "{entry:?}");
     Ok(())
 }
@@ -117,7 +117,7 @@ pub(crate) async fn a_model_name_stored_in_another_form_is_accepted_after_one_wr
         stored = gateway.until("the model", stored_so) => { stored?; }
     }
     gateway.check_count("config.patch", written + 1..=written + 1);
-    let row = gateway.row(&named.id).await?.entry.ok_or("it has no entry")?;
+    let row = gateway.row(&named.id).await?.entry.ok_or("it has no entry")?.tree();
     assert!(row["model"].as_str().is_some_and(|model| model.contains("gemini-3")), "{:?}", row["model"]);
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::core::gateway::conditions::{ObservedConnection, from_connection};
 use crate::gateway_connection::GatewayView;
 use crate::openclaw::model::{
     ConfigWrites, ConnectionState, HeartbeatJob, HeartbeatJobs, HeartbeatResult, Inventory, SessionInfo, SkipReason,
+    StoredEntry,
 };
 
 /// The conditions that a connection shows.
@@ -147,19 +148,19 @@ fn roster(id: &str, inventory: &Inventory, sync: &str) -> Check {
 
 /// The entry in the gateway's config, by the rule of Muster's config writer.
 fn entry(id: &str, target: &AgentTarget, inventory: &Inventory, sync: &str) -> Option<Check> {
-    let stored = inventory.agents.get(id)?.entry.as_ref();
-    let Some(stored) = stored else {
+    let row = inventory.agents.get(id)?;
+    let Some(stored) = row.entry.as_ref().map(StoredEntry::tree) else {
         let is_own = id == "main";
         let result = if is_own { CheckResult::Good } else { CheckResult::Wrong };
         let next_step = if is_own { String::new() } else { format!("{sync}: Muster writes the entry again.") };
         return Some(Check::new("entry", result, "the gateway's config has no entry of the agent", &next_step));
     };
-    let Some(patch) = target.entry(id, inventory).patch(Some(stored)) else {
-        return Some(Check::new("entry", CheckResult::Good, shown(stored), ""));
+    let Some(patch) = target.entry(id, inventory).patch(Some(&stored)) else {
+        return Some(Check::new("entry", CheckResult::Good, shown(&stored), ""));
     };
     let next_step =
         format!("{sync}: Muster writes the entry again. If that does not last, another program writes openclaw.json.");
-    let found = format!("{}; Muster wants {}", shown(stored), shown(&patch));
+    let found = format!("{}; Muster wants {}", shown(&stored), shown(&patch));
     Some(Check::new("entry", CheckResult::Wrong, found, &next_step))
 }
 

@@ -297,9 +297,8 @@ fn limits(
 ) -> BTreeMap<FileName, FileLimit> {
     let lengths: BTreeMap<_, _> = texts.iter().map(|(name, text)| (name.as_str(), prompt_units(text))).collect();
     let settings = inventory.map(|inventory| inventory.prompt_limits).unwrap_or_default();
-    let entry =
-        inventory.and_then(|inventory| inventory.agents.get(&references.names.identity.agent_id)?.entry.as_ref());
-    let limits = settings.of_files(&lengths, entry);
+    let entry = inventory.and_then(|inventory| inventory.entry(&references.names.identity.agent_id));
+    let limits = settings.of_files(&lengths, entry.as_ref());
     texts.keys().map(|name| (name.clone(), limits[name.as_str()])).collect()
 }
 

@@ -10,7 +10,9 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board};
 use crate::core::index::Indexed;
 use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
-use crate::openclaw::model::{AgentRow, Capabilities, HeartbeatRule, Inventory, PromptLimits, RosterShape};
+use crate::openclaw::model::{
+    AgentRow, Capabilities, HeartbeatRule, Inventory, PromptLimits, RosterShape, StoredEntry,
+};
 
 /// Objects in memory, found by their index keys.
 #[derive(Default)]
@@ -81,7 +83,7 @@ impl Objects for MemoryObjects {
 pub(crate) fn inventory(agents: &[(&str, &str)]) -> Inventory {
     let row = |(id, workspace): &(&str, &str)| {
         let row = AgentRow { id: (*id).into(), workspace: Some((*workspace).into()), ..AgentRow::default() };
-        (row.id.clone(), AgentRow { entry: Some(serde_json::Map::new()), in_roster: true, ..row })
+        (row.id.clone(), AgentRow { entry: Some(StoredEntry::from(&serde_json::Map::new())), in_roster: true, ..row })
     };
     Inventory {
         capabilities: Capabilities {

@@ -111,7 +111,8 @@ pub fn unmanaged<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inven
 }
 
 fn name(row: &AgentRow) -> Option<String> {
-    let name = row.entry.as_ref().and_then(|entry| entry.get("name")).and_then(Value::as_str)?;
+    let entry = row.entry.as_ref()?.tree();
+    let name = entry.get("name").and_then(Value::as_str)?;
     // A name that refers to the gateway's environment is shown as the config holds it, without the value of the variable.
     Some(clean(&literal(name).unwrap_or_else(|| name.to_owned())))
 }

@@ -28,7 +28,9 @@ impl ConfigWriter {
             changed.push(id.clone());
             let failures_alone = (patch.ids.len() == 1).then(|| queue.failures(id));
             let (before, after_entry) = (patch.inventory.entry(id), after.entry(id));
-            match (SentEntry { entry, before, after: after_entry, noop, failures_alone }).outcome() {
+            match (SentEntry { entry, before: before.as_ref(), after: after_entry.as_ref(), noop, failures_alone })
+                .outcome()
+            {
                 EntryOutcome::Stored => {}
                 EntryOutcome::Rewritten(values) => {
                     info!(agent.id = id, rewritten = ?values, "the gateway stores values of the entry in another form");

@@ -59,7 +59,7 @@ const NEEDED_FOR_DELETION: [&str; 4] = ["id", "workspace", "agentDir", "default"
 
 /// The differing keys of the entries, and the blocks by the ids of their agents.
 pub(crate) fn change(inventory: &Inventory, entries: &[&AgentEntry], blocks: &BTreeMap<String, Value>) -> ConfigChange {
-    let patch = |entry: &AgentEntry| entry.patch(inventory.entry(&entry.id)).unwrap_or_default();
+    let patch = |entry: &AgentEntry| inventory.entry_patch(entry).unwrap_or_default();
     change_of(inventory, entries.iter().map(|entry| (entry.id.as_str(), patch(entry))).collect(), blocks)
 }
 

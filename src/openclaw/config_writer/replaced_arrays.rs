@@ -62,15 +62,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::openclaw::model::AgentRow;
     use crate::openclaw::model::inventory::assemble;
     use crate::openclaw::model::roster::{ConfigAnswer, RosterAnswer};
+    use crate::openclaw::model::{AgentRow, StoredEntry};
 
     fn paths(shape: RosterShape, entry: &Value, patch: &Value) -> Vec<String> {
         let config = ConfigAnswer::read(&json!({ "resolved": {}, "config": {} }).to_string()).unwrap();
         let mut inventory = assemble(config, &RosterAnswer::default(), &BTreeSet::new(), false);
         inventory.capabilities.roster = shape;
-        let row = AgentRow { id: "mc-1".into(), entry: entry.as_object().cloned(), ..AgentRow::default() };
+        let row =
+            AgentRow { id: "mc-1".into(), entry: entry.as_object().map(StoredEntry::from), ..AgentRow::default() };
         inventory.agents.insert("mc-1".into(), row);
         replaced_arrays(&inventory, [("mc-1", patch.as_object().unwrap()), ("mc-2", patch.as_object().unwrap())])
     }

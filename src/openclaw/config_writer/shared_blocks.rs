@@ -78,7 +78,7 @@ impl SharedBlocks {
 
 /// Whether the patch of an entry has a block.
 fn gives_block(inventory: &Inventory, entry: &AgentEntry) -> bool {
-    let patch = entry.patch(inventory.entry(&entry.id));
+    let patch = inventory.entry_patch(entry);
     patch.is_some_and(|patch| patch.get("heartbeat").is_some_and(Value::is_object))
 }
 
@@ -109,10 +109,9 @@ fn insert_block(entry: &mut Value, block: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openclaw::model::AgentRow;
-    use crate::openclaw::model::RosterShape;
     use crate::openclaw::model::inventory::assemble;
     use crate::openclaw::model::roster::{ConfigAnswer, RosterAnswer};
+    use crate::openclaw::model::{AgentRow, RosterShape, StoredEntry};
     use crate::openclaw::model::{EntryIdentity, HeartbeatEntry};
 
     fn inventory(entries: &Value) -> Inventory {
@@ -122,7 +121,8 @@ mod tests {
         let mut inventory = assemble(config, &RosterAnswer::default(), &BTreeSet::new(), false);
         assert_eq!(inventory.capabilities.roster, RosterShape::Entries);
         for (id, entry) in entries.as_object().into_iter().flatten() {
-            let row = AgentRow { id: id.clone(), entry: entry.as_object().cloned(), ..AgentRow::default() };
+            let row =
+                AgentRow { id: id.clone(), entry: entry.as_object().map(StoredEntry::from), ..AgentRow::default() };
             inventory.agents.insert(id.clone(), row);
         }
         inventory

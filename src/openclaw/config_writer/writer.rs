@@ -152,7 +152,7 @@ impl ConfigWriter {
             }
             WriteCommand::Claim(claims) => {
                 let inventory = self.inventory.borrow();
-                losses.claim(&claims, |id| inventory.as_ref().is_some_and(|inventory| inventory.entry(id).is_some()));
+                losses.claim(&claims, |id| inventory.as_ref().is_some_and(|inventory| inventory.has_entry(id)));
                 if shared.claim(*claims) {
                     recheck.all();
                 }
@@ -180,12 +180,12 @@ impl ConfigWriter {
     fn take_inventory(&mut self) {
         let WriterParts { queue, recheck, rewritten, losses, .. } = &mut self.parts;
         let Some(inventory) = self.inventory.borrow_and_update().clone() else { return };
-        losses.see(|id| inventory.entry(id).is_some(), Instant::now());
+        losses.see(|id| inventory.has_entry(id), Instant::now());
         recheck.all();
         // The informer reports the change of their entries.
         queue.remove_done(|entry| inventory.entry_state(entry) == EntryState::Current);
         rewritten.retain(|id, _| {
-            let is_configured = inventory.entry(id).is_some();
+            let is_configured = inventory.has_entry(id);
             if !is_configured {
                 queue.touch(id.clone());
             }
@@ -286,7 +286,7 @@ impl ConfigWriter {
     /// The hashes of the writes in a patch, one per entry.
     fn writes_of(&self, patch: &Patch) -> Vec<WriteHash> {
         let write = |id: &String| {
-            let changes = self.parts.queue.entry(id).and_then(|entry| entry.patch(patch.inventory.entry(id)));
+            let changes = self.parts.queue.entry(id).and_then(|entry| patch.inventory.entry_patch(entry));
             WriteHash::of((id, Value::Object(changes.unwrap_or_default()).to_string()))
         };
         patch.ids.iter().map(write).collect()

@@ -14,7 +14,7 @@ use crate::openclaw::connection::redaction::Redactor;
 use crate::openclaw::model::error::ErrorShape;
 use crate::openclaw::model::readers::raw;
 use crate::openclaw::model::{
-    AgentRow, Capabilities, EntryModel, HeartbeatEntry, HeartbeatRule, PromptLimits, RosterShape,
+    AgentRow, Capabilities, EntryModel, HeartbeatEntry, HeartbeatRule, PromptLimits, RosterShape, StoredEntry,
 };
 
 /// What a gateway does with a patch.
@@ -156,7 +156,8 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
                         have.send_modify(|inventory| {
                             let inventory = Arc::make_mut(inventory.as_mut().unwrap());
                             for (id, entry) in gateway.stores(entries, first) {
-                                let row = AgentRow { id: id.clone(), entry: Some(entry), in_roster: true, workspace: None };
+                                let entry = Some(StoredEntry::from(&entry));
+                                let row = AgentRow { id: id.clone(), entry, in_roster: true, workspace: None };
                                 inventory.agents.insert(id, row);
                             }
                         });

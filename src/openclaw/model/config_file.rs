@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::agents_config::{AgentsConfig, has_directive};
 use super::env_refs::escaped_value;
 use super::readers::{lax, present};
+use super::stored_entry::StoredEntry;
 use super::text::clean;
 
 /// The key of a directive.
@@ -202,16 +203,19 @@ impl RawDirective {
 /// `resolved` shows `$${NAME}` as `${NAME}`, and 2026.9.6 adds an entry for an implicit `main`. So the file counts where it shows an entry
 /// (`docs/gateway-facts.md#config-layouts`).
 pub(crate) fn with_included(
-    written: BTreeMap<String, Map<String, Value>>,
-    resolved: BTreeMap<String, Map<String, Value>>,
-) -> BTreeMap<String, Map<String, Value>> {
+    written: BTreeMap<String, StoredEntry>,
+    resolved: BTreeMap<String, StoredEntry>,
+) -> BTreeMap<String, StoredEntry> {
     let includes = |entry: &Map<String, Value>| entry.contains_key(INCLUDE) || entry.values().any(is_directive);
     let known: BTreeSet<String> =
-        written.iter().filter(|(_, entry)| !includes(entry)).map(|(id, _)| id.clone()).collect();
+        written.iter().filter(|(_, entry)| !includes(&entry.tree())).map(|(id, _)| id.clone()).collect();
+    let escaped = |entry: &StoredEntry| -> Map<String, Value> {
+        entry.tree().into_iter().map(|(key, value)| (key, escaped_value(&value))).collect()
+    };
     let mut entries: BTreeMap<_, _> = resolved
         .into_iter()
         .filter(|(id, _)| !known.contains(id))
-        .map(|(id, entry)| (id, entry.into_iter().map(|(key, value)| (key, escaped_value(&value))).collect()))
+        .map(|(id, entry)| (id, StoredEntry::from(&escaped(&entry))))
         .collect();
     entries.extend(written.into_iter().filter(|(id, _)| known.contains(id)));
     entries

@@ -45,7 +45,7 @@ fn the_entries_of_included_files_are_read_wherever_the_directive_stands() {
         json!({ "agents": { "ownership": "explicit", "entries": { "desk": include } } }),
     ] {
         let answer = new_version(&parsed, &entries(), &[(&["agents"], "single", false)]);
-        assert_eq!(answer.entries["desk"]["workspace"], "~/desk", "{parsed}");
+        assert_eq!(answer.entries["desk"].tree()["workspace"], "~/desk", "{parsed}");
         assert!(answer.explicit_ownership, "{parsed}");
     }
     for parsed in [
@@ -56,7 +56,7 @@ fn the_entries_of_included_files_are_read_wherever_the_directive_stands() {
     ] {
         for has_source in [false, true] {
             let answer = old_version(&parsed, &list(), has_source);
-            assert_eq!(answer.entries["desk"]["workspace"], "~/desk", "{parsed}");
+            assert_eq!(answer.entries["desk"].tree()["workspace"], "~/desk", "{parsed}");
         }
     }
 }
@@ -68,8 +68,8 @@ fn an_entry_of_the_file_counts_as_written_and_an_included_one_is_escaped() {
     let parsed = json!({ "agents": { "entries": { "one": written, "two": { "$include": "./two.json5" } } } });
     let both = json!({ "agents": { "entries": { "one": resolved, "two": resolved } } });
     let answer = new_version(&parsed, &both, &[(&["agents", "entries", "two"], "single", false)]);
-    assert_eq!(answer.entries["one"]["name"], "$${A} ${B}");
-    assert_eq!(answer.entries["two"]["name"], "$${A} b");
+    assert_eq!(answer.entries["one"].tree()["name"], "$${A} ${B}");
+    assert_eq!(answer.entries["two"].tree()["name"], "$${A} b");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::prompt_limits::PromptLimits;
 use super::rewritten::Rewritten;
 use super::roster::{ConfigAnswer, RosterAnswer};
 use super::shared_heartbeats::HeartbeatRule;
+use super::stored_entry::StoredEntry;
 use super::text::is_clean;
 
 /// The agents and the capabilities of a gateway.
@@ -60,7 +61,7 @@ pub struct AgentRow {
     /// The path of the workspace, from the config or else from the roster.
     pub workspace: Option<String>,
     /// The entry in the config.
-    pub entry: Option<Map<String, Value>>,
+    pub entry: Option<StoredEntry>,
     /// Whether the roster shows the agent. The gateway serves the agents of its roster.
     pub in_roster: bool,
 }
@@ -115,7 +116,7 @@ impl Inventory {
     /// The heartbeat of an agent by the config.
     #[must_use]
     pub fn heartbeat(&self, id: &str) -> ConfiguredHeartbeat {
-        self.heartbeat_defaults.of(self.entry(id))
+        self.heartbeat_defaults.of(self.entry(id).as_ref())
     }
 
     /// Whether a write to the config can be sent. A gateway that applies its config at its next start alone stays unsettled until then
@@ -131,29 +132,35 @@ impl Inventory {
         self.reload_is_off && !(self.settled && self.agrees())
     }
 
-    /// The entry of this id in the config.
-    pub(crate) fn entry(&self, id: &str) -> Option<&Map<String, Value>> {
-        self.agents.get(id).and_then(|row| row.entry.as_ref())
+    /// The entry of this id in the config, as a tree.
+    #[must_use]
+    pub fn entry(&self, id: &str) -> Option<Map<String, Value>> {
+        self.agents.get(id).and_then(|row| row.entry.as_ref()).map(StoredEntry::tree)
+    }
+
+    /// Whether the config has an entry of this id.
+    pub(crate) fn has_entry(&self, id: &str) -> bool {
+        self.agents.get(id).is_some_and(|row| row.entry.is_some())
     }
 
     /// The values in which an agent's stored entry differs from the desired entry. Each of them is a known rewrite when
     /// [`Self::entry_state`] is [`EntryState::Current`].
     #[must_use]
     pub fn rewrites(&self, desired: &AgentEntry) -> Vec<Rewritten> {
-        self.entry(&desired.id).map(|entry| desired.rewrites(entry)).unwrap_or_default()
+        self.entry(&desired.id).map(|entry| desired.rewrites(&entry)).unwrap_or_default()
     }
 
     /// The merge patch that the config writer would send for an entry; `None` without a difference.
     #[must_use]
     pub fn entry_patch(&self, desired: &AgentEntry) -> Option<Map<String, Value>> {
-        desired.patch(self.entry(&desired.id))
+        desired.patch(self.entry(&desired.id).as_ref())
     }
 
     /// The state of an agent's entry, by the rule of the config writer.
     #[must_use]
     pub fn entry_state(&self, desired: &AgentEntry) -> EntryState {
         let entry = self.entry(&desired.id);
-        match (entry, desired.patch(entry)) {
+        match (&entry, desired.patch(entry.as_ref())) {
             (None, _) => EntryState::Absent,
             (Some(_), Some(_)) => EntryState::Outdated,
             (Some(_), None) => EntryState::Current,
@@ -171,7 +178,8 @@ pub(crate) fn assemble(
     let shape = config.shape;
     let mut agents: BTreeMap<String, AgentRow> = BTreeMap::new();
     for (id, entry) in config.entries {
-        let workspace = entry.get("workspace").and_then(Value::as_str).filter(|path| is_clean(path)).map(str::to_owned);
+        let tree = entry.tree();
+        let workspace = tree.get("workspace").and_then(Value::as_str).filter(|path| is_clean(path)).map(str::to_owned);
         agents.insert(id.clone(), AgentRow { id, workspace, entry: Some(entry), in_roster: false });
     }
     for agent in &roster.agents.0 {

@@ -24,6 +24,7 @@ pub(crate) mod roster;
 pub(crate) mod run_event;
 pub(crate) mod session_info;
 pub(crate) mod shared_heartbeats;
+pub(crate) mod stored_entry;
 pub(crate) mod text;
 pub(crate) mod writes;
 
@@ -50,5 +51,6 @@ pub use rewritten::Rewritten;
 pub use run_event::LabelEvent;
 pub use session_info::SessionInfo;
 pub use shared_heartbeats::{HeartbeatClaims, HeartbeatPlan, HeartbeatRule, MAX_KEPT_HEARTBEATS};
+pub use stored_entry::StoredEntry;
 pub use text::{clean, has_format_characters};
 pub use writes::{ConfigWrites, WriteRefusal};

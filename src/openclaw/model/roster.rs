@@ -13,6 +13,7 @@ use super::config_file::{ConfigFile, ConfigObstacle, IncludeRule, RawDirective, 
 use super::prompt_limits::PromptLimits;
 use super::readers::{List, first, lax, present, short};
 use super::shared_heartbeats::HeartbeatRule;
+use super::stored_entry::StoredEntry;
 use super::text::{clean, word};
 use crate::openclaw::limits;
 
@@ -25,7 +26,7 @@ pub(crate) struct ConfigAnswer {
     pub(crate) hash: Option<String>,
     pub(crate) shape: RosterShape,
     /// The agents' entries of the config file, by id.
-    pub(crate) entries: EntryTrees,
+    pub(crate) entries: StoredEntries,
     /// The estimated memory of the entries, in bytes.
     pub(crate) bytes: usize,
     pub(crate) explicit_ownership: bool,
@@ -169,18 +170,21 @@ impl<'de> Deserialize<'de> for ConfigAnswer {
     }
 }
 
-/// The agents' entries by id, as trees.
-type EntryTrees = BTreeMap<String, Map<String, Value>>;
+/// The agents' entries by id.
+type StoredEntries = BTreeMap<String, StoredEntry>;
 
-/// The agents' entries by id, as trees, and their estimated memory. `resolved` is given when the file does not show all entries.
+/// The agents' entries by id, and their estimated memory. `resolved` is given when the file does not show all entries.
 ///
 /// # Errors
-/// The trees exceed [`limits::ENTRY_TREES`]. A shortened map would show the other agents as absent.
+/// The entries exceed [`limits::ENTRY_TREES`]. A shortened map would show the other agents as absent.
 fn entries(
     file: &ConfigFile,
     resolved: Option<&ConfigFile>,
     shape: RosterShape,
-) -> Result<(EntryTrees, usize), serde_json::Error> {
+) -> Result<(StoredEntries, usize), serde_json::Error> {
+    /// The row of an agent, its id and its workspace.
+    const PER_AGENT: usize = 512;
+
     let mut budget = limits::ENTRY_TREES;
     let mut read = |file: &ConfigFile| {
         let mut read = BTreeMap::new();
@@ -199,7 +203,7 @@ fn entries(
             if written != shape {
                 entry.remove("id");
             }
-            read.insert(id, entry);
+            read.insert(id, StoredEntry::from(&entry));
         }
         Ok::<_, serde_json::Error>(read)
     };
@@ -208,7 +212,8 @@ fn entries(
         Some(resolved) => with_included(written, read(resolved)?),
         None => written,
     };
-    Ok((entries, limits::ENTRY_TREES - budget))
+    let bytes = entries.values().map(|entry| PER_AGENT + entry.bytes()).sum();
+    Ok((entries, bytes))
 }
 
 /// An upper estimate of the memory of the tree of a JSON text, in bytes. The map of an object allocates the memory of eleven
@@ -291,7 +296,7 @@ mod tests {
         let entries = json!({ "agents": { "entries": { "coder": { "name": "Coder" }, "main": {} } } });
         let answer = read(&json!({ "config": entries, "parsed": list, "resolved": entries }));
         assert_eq!(answer.shape, RosterShape::Entries);
-        let expected = json!({ "name": "Coder" }).as_object().cloned().unwrap();
+        let expected = StoredEntry::from(json!({ "name": "Coder" }).as_object().unwrap());
         assert_eq!(answer.entries, BTreeMap::from([("coder".to_owned(), expected)]));
     }
 
