@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 
 use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ObjectMeta;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
+use muster::api::condition::Condition;
 use muster::api::conditions::is_true;
 use muster::api::{Agent, ConditionType};
 use muster_harness::Failure;

@@ -1,10 +1,11 @@
 //! The observed state of an agent.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::agent_activity::{CheckIn, HeartbeatStatus, RunStatus, SessionLabelStatus, SessionStatus, WakeStatus};
+use super::condition::Condition;
 use super::deletion_policy::DeletionPolicy;
 use super::lenient;
 use super::object_key::ObjectKey;

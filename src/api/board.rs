@@ -1,10 +1,10 @@
 //! `Board`: a group of agents with a common purpose.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::condition::Condition;
 use super::requests::SyncStatus;
 use super::shared::{GatewayRef, TemplatesRef, UserProfile, never_observed, on};
 use super::text::{NOT_ONE_LINE, ONE_LINE};

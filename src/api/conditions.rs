@@ -1,8 +1,9 @@
 //! Condition types, and the functions that read and set conditions.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::condition::Condition;
 use super::reason::Reason;
 use super::words::words;
 
@@ -137,9 +138,9 @@ pub fn set(conditions: &mut Vec<Condition>, update: &ConditionUpdate, generation
         message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
     }
     let new = Condition {
-        type_: update.kind.as_str().into(),
-        status: status.into(),
-        reason: update.reason.as_str().into(),
+        type_: update.kind.into(),
+        status: update.status.into(),
+        reason: update.reason.into(),
         message,
         observed_generation: Some(generation),
         last_transition_time: since,

@@ -1,9 +1,10 @@
 //! The observed state of a gateway.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::condition::Condition;
 use super::config_policy::SharedHeartbeatsStatus;
 use super::requests::SyncStatus;
 use super::shared::never_observed;

@@ -10,6 +10,7 @@ pub mod agent_activity;
 pub mod agent_status;
 pub mod allowed_namespaces;
 pub mod board;
+pub mod condition;
 pub mod conditions;
 pub mod config_policy;
 pub mod crds;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use kube::api::ObjectMeta;
 
+use crate::api::condition::Condition;
 use crate::api::conditions::find;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board, ConditionType, Reason};
@@ -121,7 +121,7 @@ fn state(conditions: &[Condition]) -> ObjectState {
     let Some(ready) = find(conditions, ConditionType::Ready) else {
         return ObjectState { ready: "Unknown", reason: NO_REASON };
     };
-    let status = ["True", "False"].into_iter().find(|status| *status == ready.status);
+    let status = ["True", "False"].into_iter().find(|status| ready.status == *status);
     let reason = Reason::parse(&ready.reason).map_or(OTHER_REASON, Reason::as_str);
     ObjectState { ready: status.unwrap_or("Unknown"), reason }
 }

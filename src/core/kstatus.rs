@@ -1,9 +1,9 @@
 //! The conditions of kstatus, `Reconciling` and `Stalled`. Each is present only while true. All three resources share the rule.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ObjectMeta;
 
+use crate::api::condition::Condition;
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, find, is_true, set};
 use crate::api::object_key::ObjectKey;
 use crate::api::reason::Persistence;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn present(conditions: &[Condition]) -> Vec<(String, String, i64)> {
-        let shown = |c: &Condition| (c.type_.clone(), c.reason.clone(), c.last_transition_time.0.as_second());
+        let shown = |c: &Condition| (c.type_.to_string(), c.reason.to_string(), c.last_transition_time.0.as_second());
         conditions.iter().map(shown).collect()
     }
 

@@ -86,7 +86,7 @@ fn phase(rig: &Rig) -> Option<Phase> {
 /// The reason of Ready of an Agent in a namespace.
 fn reason(rig: &Rig, namespace: &str, name: &str) -> String {
     let status = agent(rig, namespace, name).status.unwrap_or_default();
-    find(&status.conditions, ConditionType::Ready).map(|ready| ready.reason.clone()).unwrap_or_default()
+    find(&status.conditions, ConditionType::Ready).map(|ready| ready.reason.to_string()).unwrap_or_default()
 }
 
 /// The numbers of managed and of observed agents of an AgentGateway.

@@ -132,7 +132,9 @@ fn guest(rig: &Rig, name: &str) -> AgentStatus {
 /// Reason and message of `Ready` of a guest.
 fn ready(rig: &Rig, name: &str) -> (String, String) {
     let status = guest(rig, name);
-    find(&status.conditions, ConditionType::Ready).map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()
+    find(&status.conditions, ConditionType::Ready)
+        .map(|c| (c.reason.to_string(), c.message.clone()))
+        .unwrap_or_default()
 }
 
 async fn until_guest(rig: &mut Rig, name: &str, reason: &str) -> String {

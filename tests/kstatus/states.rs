@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use muster::api::agent::{Agent, AgentStatus, Role};
+use muster::api::condition::Condition;
 use muster::api::conditions::{ConditionUpdate, set};
 use muster::api::object_key::ObjectKey;
 use muster::api::reason::Persistence;

@@ -1,7 +1,5 @@
 //! The conditions of an agent.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-
 use super::blocked::Blocker;
 use super::check_in_condition::checked_in;
 use super::desired::{Desired, Origin};
@@ -11,6 +9,7 @@ use super::observed::{Observed, Registration};
 use super::status_input::StatusInput;
 use super::token::rules::{self, TokenState};
 use crate::api::agent::{AgentStatus, FileState, RewrittenField, SessionLabelStatus};
+use crate::api::condition::Condition;
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, find, kept_ready};
 use crate::api::{ConditionType, Reason};
 use crate::core::error::ReconcileError;

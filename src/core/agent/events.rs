@@ -22,7 +22,7 @@ pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
         .filter(|ready| ready.status == "True" && !is_true(&old.conditions, ConditionType::Ready));
     if let Some(ready) = became_ready {
         let message = format!("agent {} is ready", new.agent_id.as_deref().unwrap_or_default());
-        return Some(Event { warning: false, reason: ready.reason.clone(), action: "Reconcile", message });
+        return Some(Event { warning: false, reason: ready.reason.to_string(), action: "Reconcile", message });
     }
     if new.invalid_requests != old.invalid_requests
         && let Some(message) = new.invalid_requests.first().cloned()
@@ -35,7 +35,12 @@ pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(now) = drifted(new)
         && drifted(old).is_none_or(|before| before.message != now.message)
     {
-        return Some(Event { warning: true, reason: now.reason, action: "Reconcile", message: now.message });
+        return Some(Event {
+            warning: true,
+            reason: now.reason.to_string(),
+            action: "Reconcile",
+            message: now.message,
+        });
     }
     let unlabelled = |s: &AgentStatus| {
         find(&s.conditions, ConditionType::SessionReady).filter(|c| c.reason == Reason::LabelRefused.as_str()).cloned()
@@ -43,7 +48,12 @@ pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(now) = unlabelled(new)
         && unlabelled(old).is_none()
     {
-        return Some(Event { warning: true, reason: now.reason, action: "LabelSession", message: now.message });
+        return Some(Event {
+            warning: true,
+            reason: now.reason.to_string(),
+            action: "LabelSession",
+            message: now.message,
+        });
     }
     let flawed = |s: &AgentStatus| {
         let is_flaw = |reason: &str| HEARTBEAT_FLAWS.iter().any(|flaw| flaw.as_str() == reason);
@@ -52,10 +62,16 @@ pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(now) = flawed(new)
         && flawed(old).is_none_or(|before| before.reason != now.reason)
     {
-        return Some(Event { warning: true, reason: now.reason, action: "Reconcile", message: now.message });
+        return Some(Event {
+            warning: true,
+            reason: now.reason.to_string(),
+            action: "Reconcile",
+            message: now.message,
+        });
     }
-    let stalled =
-        |s: &AgentStatus| find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));
+    let stalled = |s: &AgentStatus| {
+        find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.to_string(), c.message.clone()))
+    };
     let stuck = stalled(new).filter(|now| stalled(old).as_ref() != Some(now));
     stuck.map(|(reason, message)| Event { warning: true, reason, action: "Reconcile", message })
 }

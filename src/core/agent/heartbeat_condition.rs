@@ -43,7 +43,7 @@ fn without_heartbeat(desired: &Desired) -> &'static str {
 fn unsettled_flaw(status: &AgentStatus) -> Option<(ConditionStatus, Reason, String)> {
     let before = find(&status.conditions, ConditionType::HeartbeatConfigured)?;
     let shown_by_outcomes = [Reason::HeartbeatSkipped, Reason::HeartbeatFailed];
-    let reason = shown_by_outcomes.into_iter().find(|reason| reason.as_str() == before.reason)?;
+    let reason = shown_by_outcomes.into_iter().find(|reason| before.reason == *reason)?;
     Some((ConditionStatus::False, reason, before.message.clone()))
 }
 

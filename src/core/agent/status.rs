@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::binding::{AgentIdentity, Binding};
 use super::blocked::Blocker;
@@ -18,6 +17,7 @@ use super::token::rules::{TokenState, TokenStatusInput, is_recorded};
 use super::unanswered::{keeps_conditions, last_error};
 use super::wake::WakeStatusInput;
 use crate::api::agent::{Agent, AgentStatus, CheckIn, FileState, Phase, RunStatus};
+use crate::api::condition::Condition;
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, fill, find, is_true, set};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};

@@ -12,7 +12,7 @@ pub fn of_change(old: &BoardStatus, new: &BoardStatus) -> Option<Event> {
     let is_unchanged = before.is_some_and(|before| (&before.status, &before.reason) == (&ready.status, &ready.reason));
     (!is_unchanged && ready.status != "Unknown").then(|| Event {
         warning: ready.status != "True",
-        reason: ready.reason.clone(),
+        reason: ready.reason.to_string(),
         action: "Reconcile",
         message: ready.message.clone(),
     })

@@ -20,7 +20,7 @@ fn ready_changed(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<E
         (&b.status, &b.reason) == (&ready.status, &ready.reason) && (!is_of_the_spec || b.message == ready.message)
     });
     let is_quiet =
-        [Reason::Connecting, Reason::NotSettled, Reason::RestartRequired].iter().any(|r| r.as_str() == ready.reason);
+        [Reason::Connecting, Reason::NotSettled, Reason::RestartRequired].iter().any(|reason| ready.reason == *reason);
     // Events with the same message are counted on the first one. A request id in the message would be outdated.
     let message = if ready.reason == Reason::PairingRequired.as_str() {
         "the gateway requires an approval of this device; run the command in the condition Paired".to_owned()
@@ -29,7 +29,7 @@ fn ready_changed(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<E
     };
     (!is_unchanged && !is_quiet).then(|| Event {
         warning: ready.status != "True",
-        reason: ready.reason.clone(),
+        reason: ready.reason.to_string(),
         action: "Connect",
         message,
     })

@@ -167,7 +167,7 @@ impl Entry {
             openclaw_agent_id: status.and_then(|s| s.agent_id.clone()),
             openclaw_session_id: status.and_then(|s| s.session_key.clone()),
             ready: is_true(conditions, ConditionType::Ready),
-            reason: ready.map(|c| c.reason.clone()),
+            reason: ready.map(|c| c.reason.to_string()),
             message: ready.map(|c| c.message.clone()),
             last_seen_at: heartbeat.map(|h| ApiTime::from(&h.last_seen)),
             current_task_id: heartbeat.and_then(|h| h.current_task.clone()),
@@ -188,13 +188,6 @@ impl Entry {
     pub fn deleted(&self) -> Self {
         let item = Item { status: Some(StatusWord::Deleted), ready: false, ..self.item.clone() };
         Self { item, ..self.clone() }
-    }
-
-    /// The key of the Agent.
-    #[must_use]
-    pub fn key(&self) -> ObjectKey {
-        let word = |word: &Option<String>| word.clone().unwrap_or_default();
-        ObjectKey::new(word(&self.item.namespace), word(&self.item.resource_name))
     }
 
     /// The item with the names and uids of the references.

@@ -1,10 +1,10 @@
 //! The JSON of Boards and AgentGateways.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::time::ApiTime;
+use crate::api::condition::Condition;
 use crate::api::conditions::{find, is_true};
 use crate::api::{AgentGateway, Board, ConditionType};
 use crate::core::gateway_ref::gateway_of_board;
@@ -41,7 +41,7 @@ impl CommonFields {
             namespace: meta.namespace.clone(),
             resource_name: meta.name.clone(),
             ready: is_true(conditions, ConditionType::Ready),
-            reason: ready.map(|c| c.reason.clone()),
+            reason: ready.map(|c| c.reason.to_string()),
             message: ready.map(|c| c.message.clone()),
             created_at: meta.creation_timestamp.as_ref().map(ApiTime::from),
         }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::request::PROFILE_FIELDS;
 use crate::api::agent::{AgentStatus, FileState, FileStatus, LastError, TokenStatus, WakeStatus};
+use crate::api::condition::Condition;
 use crate::api::profile::IdentityProfile;
 use crate::api::requests::{RequestKind, RequestStatus};
 use crate::core::agent::heartbeat::AgentHeartbeat;
@@ -162,9 +163,9 @@ fn time(time: Option<&Time>) -> Option<ApiTime> {
 impl From<&Condition> for ConditionDetail {
     fn from(condition: &Condition) -> Self {
         Self {
-            kind: condition.type_.clone(),
-            status: condition.status.clone(),
-            reason: condition.reason.clone(),
+            kind: condition.type_.to_string(),
+            status: condition.status.to_string(),
+            reason: condition.reason.to_string(),
             message: condition.message.clone(),
             last_transition_time: ApiTime::from(&condition.last_transition_time),
         }

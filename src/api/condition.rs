@@ -1,0 +1,187 @@
+//! A condition in the status of an object.
+
+use std::fmt;
+use std::ops::Deref;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::conditions::{ConditionStatus, ConditionType};
+use super::reason::Reason;
+
+/// A `metav1.Condition`
+/// (<https://github.com/kubernetes/apimachinery/blob/master/pkg/apis/meta/v1/types.go>). It takes half the memory of the type in
+/// `k8s-openapi`: the cache has thousands of objects with eight conditions each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// The condition's type.
+    #[serde(rename = "type")]
+    pub type_: Word<ConditionType>,
+    /// The condition's status.
+    pub status: Word<ConditionStatus>,
+    /// The condition's reason.
+    pub reason: Word<Reason>,
+    /// A sentence for people.
+    pub message: String,
+    /// The generation of the spec that the condition describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When the status last changed.
+    pub last_transition_time: Time,
+}
+
+/// The words that this version knows.
+pub trait KnownWord: Copy + 'static {
+    /// The value of a word; `None` for a word that this version does not know.
+    fn known(word: &str) -> Option<Self>;
+    /// The word.
+    fn word(self) -> &'static str;
+}
+
+impl KnownWord for ConditionType {
+    fn known(word: &str) -> Option<Self> {
+        Self::parse(word)
+    }
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl KnownWord for Reason {
+    fn known(word: &str) -> Option<Self> {
+        Self::parse(word)
+    }
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl KnownWord for ConditionStatus {
+    fn known(word: &str) -> Option<Self> {
+        let parsed = Self::parse(word);
+        (parsed.as_str() == word).then_some(parsed)
+    }
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// A word of a condition. A word of another version stays as it is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Word<T> {
+    /// A word that this version knows.
+    Known(T),
+    /// Any other word.
+    Other(Box<str>),
+}
+
+impl<T: KnownWord> Word<T> {
+    /// The word.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Known(known) => known.word(),
+            Self::Other(word) => word,
+        }
+    }
+}
+
+impl<T: KnownWord> From<T> for Word<T> {
+    fn from(known: T) -> Self {
+        Self::Known(known)
+    }
+}
+
+impl<T: KnownWord> From<&str> for Word<T> {
+    fn from(word: &str) -> Self {
+        T::known(word).map_or_else(|| Self::Other(word.into()), Self::Known)
+    }
+}
+
+impl<T: KnownWord> Deref for Word<T> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl<T: KnownWord + PartialEq> PartialEq<T> for Word<T> {
+    fn eq(&self, other: &T) -> bool {
+        matches!(self, Self::Known(known) if known == other)
+    }
+}
+
+impl<T: KnownWord> PartialEq<str> for Word<T> {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl<T: KnownWord> PartialEq<&str> for Word<T> {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl<T: KnownWord> fmt::Display for Word<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<T: KnownWord> fmt::Debug for Word<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl<T: KnownWord> Serialize for Word<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de, T: KnownWord> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::from(String::deserialize(deserializer)?.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_condition_is_read_and_written_as_kubernetes_has_it_and_unknown_words_stay() {
+        let known = json!({
+            "type": "Ready", "status": "True", "reason": "Reconciled", "message": "m", "observedGeneration": 3,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        let unknown = json!({
+            "type": "OfALaterVersion", "status": "Maybe", "reason": "Because", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        for written in [&known, &unknown] {
+            let read: Condition = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), *written);
+            let oracle: k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition =
+                serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&oracle).unwrap(), *written);
+        }
+        let read: Condition = serde_json::from_value(known).unwrap();
+        assert_eq!(read.type_, Word::Known(ConditionType::Ready));
+        assert_eq!((read.status, read.reason), (ConditionStatus::True.into(), Reason::Reconciled.into()));
+    }
+
+    #[test]
+    fn a_condition_takes_little_memory() {
+        assert!(size_of::<Condition>() <= 104, "{}", size_of::<Condition>());
+    }
+}
