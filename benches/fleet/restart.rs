@@ -1,5 +1,7 @@
 //! The scenarios `restart` and `memory`.
 
+use std::time::Duration;
+
 use muster_harness::Failure;
 
 use crate::bare::{Figures, Job};
@@ -7,6 +9,9 @@ use crate::bench::Bench;
 use crate::measure::{ApiServer, LOOK_INTERVAL, Memory, Stopwatch, memory, since};
 use crate::options::Scenario;
 use crate::report;
+
+/// The time after which the operator has forgotten what it keeps for a moment, such as token Secrets, and its allocator has returned what is free.
+const QUIET_TIME: Duration = Duration::from_mins(1);
 
 /// Stops the operator and starts it again, with nothing changed, and prints the figures.
 pub(crate) async fn run(bench: &mut Bench) -> Result<(), Failure> {
@@ -20,7 +25,7 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<(), Failure> {
     bench.within("restart, until all Agents are reconciled", all_reconciled(bench)).await?;
     let (reconciled, reconciled_cpu) = (stopwatch.seconds(), stopwatch.cpu()?);
     let idle = stopwatch.seconds_to(bench.within("restart, until idle", bench.idle()).await?);
-    let (idle_cpu, restarted) = (stopwatch.cpu()?, memory(bench.operator.id())?);
+    let idle_cpu = stopwatch.cpu()?;
     if bench.options.wants(&[Scenario::Restart]) {
         let agents = bench.created as f64;
         let requests = ApiServer::read(&bench.client).await?.since(&api_server);
@@ -40,7 +45,9 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<(), Failure> {
         report::counts("calls to the gateways", bench.created, None, &since(&bench.gateways.counts(), &calls));
     }
     if bench.options.wants(&[Scenario::Memory]) {
-        print_memory(bench, &bare, listing, restarted);
+        let restarted = memory(bench.operator.id())?;
+        tokio::time::sleep(QUIET_TIME).await;
+        print_memory(bench, &bare, listing, [restarted, memory(bench.operator.id())?]);
     }
     Ok(())
 }
@@ -53,7 +60,7 @@ async fn all_reconciled(bench: &Bench) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_memory(bench: &Bench, bare: &Figures, listing: Memory, restarted: Memory) {
+fn print_memory(bench: &Bench, bare: &Figures, listing: Memory, [restarted, quiet]: [Memory; 2]) {
     let agents = bench.created as f64;
     let [empty, full] = bench.memory;
     let [before, after] = bare.memory;
@@ -73,4 +80,6 @@ fn print_memory(bench: &Bench, bare: &Figures, listing: Memory, restarted: Memor
     report::row("idle after a restart, MiB", None, restarted.resident / 1024.0);
     report::row("idle after a restart, KiB an Agent", None, (restarted.resident - empty.resident) / agents);
     report::row("highest after a restart, MiB", None, restarted.peak / 1024.0);
+    report::row("quiet for a minute, MiB", None, quiet.resident / 1024.0);
+    report::row("quiet for a minute, KiB an Agent", None, (quiet.resident - empty.resident) / agents);
 }
