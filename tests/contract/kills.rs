@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use libtest_mimic::Trial;
+use muster::core::gateway::config_synced::unwritable;
 use muster::openclaw::model::{AgentEntry, CallError, Deleted, EntryState, Inventory};
 use muster_harness::{Failure, OpenClaw, ScriptedModel, until};
 use muster_simulator::{Profile, Simulator};
@@ -45,11 +46,12 @@ macro_rules! kills {
 }
 
 /// Kills that come at any time. They share a gateway.
-const KILLS: [(&str, KillTest); 4] = kills![
+const KILLS: [(&str, KillTest); 5] = kills![
     a_config_write_and_a_kill_make_each_agent_once,
     a_creation_and_a_kill_make_one_agent,
     a_file_write_and_a_kill_leave_the_old_or_the_new_file,
     a_removal_and_a_kill_are_completed_after_the_documented_remedy,
+    a_lock_without_an_owner_stops_all_writes_until_it_is_removed,
 ];
 
 /// Tests that need minutes and a kill at a certain time, with a gateway each.
@@ -138,7 +140,7 @@ async fn kill_during<T>(
         tokio::time::timeout(after, &mut request).await.ok()
     };
     let answered = answered.await;
-    gateway.kill();
+    kill(gateway)?;
     if let Some(answer) = answered {
         answer?;
         return Ok(KillResult::Answered);
@@ -266,8 +268,43 @@ async fn kill_during_reload(gateway: &mut OpenClaw, write: impl FnOnce()) -> Res
         }
     };
     tokio::time::timeout(RECOVERY_TIMEOUT, begun).await.map_err(|_| "the gateway did not read its config again")?;
+    kill(gateway)
+}
+
+/// Kills the gateway. A kill in the moment in which the gateway takes the lock of its config leaves a lock without an owner, which no boot
+/// removes (docs/gateway-facts.md#kills).
+fn kill(gateway: &mut OpenClaw) -> Result<(), Failure> {
     gateway.kill();
+    let lock = config_lock(gateway);
+    let owner = std::fs::read(&lock).ok().map(|text| serde_json::from_slice::<serde_json::Value>(&text));
+    if owner.is_some_and(|owner| !owner.is_ok_and(|owner| owner["pid"].is_u64())) {
+        std::fs::remove_file(&lock)?;
+    }
     Ok(())
+}
+
+/// The lock of the gateway's config.
+fn config_lock(gateway: &OpenClaw) -> PathBuf {
+    gateway.home().join(".openclaw/openclaw.json.lock")
+}
+
+async fn a_lock_without_an_owner_stops_all_writes_until_it_is_removed(gateway: &mut OpenClaw) -> Result<(), Failure> {
+    let subject = settled_client(gateway).await?;
+    gateway.kill();
+    let lock = config_lock(gateway);
+    std::fs::write(&lock, "")?;
+    gateway.boot().await?;
+    let wanted = new_entry();
+    subject.client.submit(wanted.clone());
+    let mut writes = subject.client.config_writes();
+    let shown = writes.wait_for(|writes| writes.unwritable.as_ref().is_some_and(|why| why.message.contains("lock")));
+    let shown = tokio::time::timeout(RECOVERY_TIMEOUT, shown).await.map_err(|_| "the lock is not reported")??;
+    let why = unwritable(None, &shown).unwrap_or_default();
+    drop(shown);
+    assert!(why.contains("openclaw.json.lock"), "{why}");
+    assert!(lock.exists(), "the gateway removed the lock");
+    std::fs::remove_file(&lock)?;
+    subject.register(&[wanted]).await
 }
 
 async fn a_creation_and_a_kill_make_one_agent(gateway: &mut OpenClaw) -> Result<(), Failure> {

@@ -61,6 +61,7 @@ fn each_answer_of_a_gateway_that_cannot_write_its_config_has_its_own_next_step()
         ("EBUSY: resource busy or locked, rename 'a' -> 'b'", "mount its folder instead"),
         ("EROFS: read-only file system, open 'a'", "on a volume that is not mounted read-only"),
         ("OpenClaw cannot write to the config directory /c (EACCES)", "the right to write both"),
+        ("Error: file lock timeout for /c/openclaw.json: code=file_lock_timeout", "remove openclaw.json.lock"),
         ("OPENCLAW_NIX_MODE=1 treats openclaw.json as immutable", "without OPENCLAW_NIX_MODE"),
         ("Config write would flatten $include-owned config at agents", "the $include that it names"),
     ] {

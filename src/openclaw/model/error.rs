@@ -66,8 +66,9 @@ const UNWRITABLE_CONFIG: [&str; 4] = [
     "treats openclaw.json as immutable",
     "cannot write to the config directory",
 ];
-/// Codes of a file that cannot be written: read-only file system, permissions, a file that is mounted by itself.
-const UNWRITABLE_FILE: [&str; 4] = ["EROFS: ", "EACCES: ", "EPERM: ", "EBUSY: "];
+/// Words about a file that cannot be written: read-only file system, permissions, a file that is mounted by itself, a lock that nobody
+/// releases (`docs/gateway-facts.md#kills`).
+const UNWRITABLE_FILE: [&str; 5] = ["EROFS: ", "EACCES: ", "EPERM: ", "EBUSY: ", "file lock timeout for "];
 
 impl ErrorShape {
     /// The wait that the gateway asks for.
@@ -235,7 +236,7 @@ impl CallError {
         self.gateway_message().is_some_and(|message| {
             let is_file = config_alone || message.contains("openclaw.json");
             UNWRITABLE_CONFIG.iter().any(|words| message.contains(words))
-                || is_file && UNWRITABLE_FILE.iter().any(|code| message.contains(code))
+                || is_file && UNWRITABLE_FILE.iter().any(|words| message.contains(words))
         })
     }
 

@@ -64,3 +64,14 @@ fn a_request_in_a_restart_has_an_unknown_outcome_and_a_rate_limited_request_has_
     assert_eq!(CallError::Interrupted.outcome(), CallOutcome::Unknown);
     assert_eq!(gateway_error("INVALID_REQUEST", "x").outcome(), CallOutcome::NotApplied);
 }
+
+#[test]
+fn a_lock_that_nobody_releases_keeps_the_gateway_from_its_config_and_not_from_other_files() {
+    let locked = |file: &str| {
+        let message = format!("Error: file lock timeout for /home/o/.openclaw/{file}: code=file_lock_timeout");
+        gateway_error("UNAVAILABLE", &message)
+    };
+    assert!(locked("openclaw.json").is_unwritable_config(false));
+    assert!(locked("openclaw.json").is_transient(), "the lock may be released");
+    assert!(!locked("cron.json").is_unwritable_config(false));
+}
