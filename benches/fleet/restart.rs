@@ -10,7 +10,8 @@ use crate::measure::{ApiServer, LOOK_INTERVAL, Memory, Stopwatch, memory, since}
 use crate::options::Scenario;
 use crate::report;
 
-/// The time after which the operator has forgotten what it keeps for a moment, such as token Secrets, and its allocator has returned what is free.
+/// The time after which the operator has forgotten what it keeps for a moment, such as token Secrets, and an allocator that returns memory has done
+/// so.
 const QUIET_TIME: Duration = Duration::from_mins(1);
 
 /// Stops the operator and starts it again, with nothing changed, and prints the figures.

@@ -12,23 +12,33 @@ use super::reason::Reason;
 /// A `metav1.Condition`
 /// (<https://github.com/kubernetes/apimachinery/blob/master/pkg/apis/meta/v1/types.go>). It takes half the memory of the type in
 /// `k8s-openapi`: the cache has thousands of objects with eight conditions each.
+///
+/// A missing word or text counts as empty, as in `k8s-openapi`, so that the object stays readable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// The condition's type.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "or_empty")]
     pub type_: Word<ConditionType>,
     /// The condition's status.
+    #[serde(default, deserialize_with = "or_empty")]
     pub status: Word<ConditionStatus>,
     /// The condition's reason.
+    #[serde(default, deserialize_with = "or_empty")]
     pub reason: Word<Reason>,
     /// A sentence for people.
+    #[serde(default, deserialize_with = "or_empty")]
     pub message: String,
     /// The generation of the spec that the condition describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// When the status last changed.
     pub last_transition_time: Time,
+}
+
+/// A value, or an empty one for null.
+fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// The words that this version knows.
@@ -87,6 +97,12 @@ impl<T: KnownWord> Word<T> {
             Self::Known(known) => known.word(),
             Self::Other(word) => word,
         }
+    }
+}
+
+impl<T> Default for Word<T> {
+    fn default() -> Self {
+        Self::Other(Box::default())
     }
 }
 
@@ -154,6 +170,7 @@ impl<'de, T: KnownWord> Deserialize<'de> for Word<T> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1;
     use serde_json::json;
 
     use super::*;
@@ -168,13 +185,18 @@ mod tests {
             "type": "OfALaterVersion", "status": "Maybe", "reason": "Because", "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         });
-        for written in [&known, &unknown] {
+        let missing = json!({ "lastTransitionTime": "2026-01-01T00:00:00Z" });
+        let null = json!({
+            "type": null, "status": null, "reason": null, "message": null, "observedGeneration": null,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        for written in [&known, &unknown, &missing, &null] {
             let read: Condition = serde_json::from_value(written.clone()).unwrap();
-            assert_eq!(serde_json::to_value(&read).unwrap(), *written);
-            let oracle: k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition =
-                serde_json::from_value(written.clone()).unwrap();
-            assert_eq!(serde_json::to_value(&oracle).unwrap(), *written);
+            let oracle: v1::Condition = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::to_value(&oracle).unwrap());
         }
+        let read: Condition = serde_json::from_value(unknown.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), unknown);
         let read: Condition = serde_json::from_value(known).unwrap();
         assert_eq!(read.type_, Word::Known(ConditionType::Ready));
         assert_eq!((read.status, read.reason), (ConditionStatus::True.into(), Reason::Reconciled.into()));

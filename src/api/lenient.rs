@@ -2,7 +2,7 @@
 //!
 //! A status may have a word that this version does not know, for example after a downgrade. Such a word must not make the whole object
 //! unreadable: its Agent would be neither reconciled nor removed. A field of the status whose type is an enum, or contains one, is read
-//! by a function of this file. The next write of the status replaces the word. The spec is strict: a person wrote it.
+//! by a function of this file; the words of conditions are kept (`condition`). The next write of the status replaces the word. The spec is strict: a person wrote it.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};

@@ -67,14 +67,23 @@ fn authenticate(api: &AgentApi, headers: &HeaderMap) -> Result<AcceptedToken, Ap
     let unknown =
         || unauthorized("this token is not known; use the one in your files, and read them again if it was replaced");
     let hash = crate::hash::sha256_hex(token);
-    let agent = api.state.store.agents_by(&AgentIndex::Token(hash.clone())).pop().ok_or_else(unknown)?;
-    let issued = agent.status.as_ref().and_then(|s| s.token.as_ref()).ok_or_else(unknown)?;
-    let confirmed = api.state.heartbeats.confirmed(&agent).map(|(sha256, _)| sha256);
-    match acceptance::evaluate(issued, confirmed.as_deref(), &hash, api.state.store.now()) {
-        TokenAcceptance::Current { first } => Ok(AcceptedToken { agent, first_use: first.then_some(hash) }),
-        TokenAcceptance::Previous => Ok(AcceptedToken { agent, first_use: None }),
-        TokenAcceptance::Refused => Err(unknown()),
-    }
+    let having = api.state.store.agents_by(&AgentIndex::Token(hash.clone())).into_iter();
+    let judged = having.map(|agent| (acceptance(api, &agent, &hash), agent));
+    let accepted = judged.filter(|(acceptance, _)| *acceptance != TokenAcceptance::Refused);
+    // A token Secret that was copied into another namespace gives two Agents one token. One that stays comes first.
+    let first = accepted.min_by_key(|(_, agent)| agent.metadata.deletion_timestamp.is_some());
+    let (acceptance, agent) = first.ok_or_else(unknown)?;
+    let is_first_use = acceptance == TokenAcceptance::Current { first: true };
+    Ok(AcceptedToken { agent, first_use: is_first_use.then_some(hash) })
+}
+
+/// Whether an Agent accepts the token with this SHA-256 now.
+fn acceptance(api: &AgentApi, agent: &Agent, hash: &str) -> TokenAcceptance {
+    let Some(issued) = agent.status.as_ref().and_then(|status| status.token.as_ref()) else {
+        return TokenAcceptance::Refused;
+    };
+    let confirmed = api.state.heartbeats.confirmed(agent).map(|(sha256, _)| sha256);
+    acceptance::evaluate(issued, confirmed.as_deref(), hash, api.state.store.now())
 }
 
 /// The answer to an unknown token before the watches are in sync.

@@ -35,9 +35,26 @@ struct FeedStates {
     /// The objects of the cache: a copy of what readers see would take memory for each agent.
     agents: HashMap<Arc<ObjectKey>, (u64, Arc<Agent>)>,
     order: BTreeMap<u64, Arc<ObjectKey>>,
-    tombstones: VecDeque<(u64, Entry)>,
+    tombstones: VecDeque<(u64, Arc<Entry>)>,
     /// The sequence number of the newest deletion that is no longer kept.
     evicted_seq: u64,
+}
+
+/// The latest state of an agent.
+enum FeedState {
+    /// The Agent.
+    Agent(Arc<Agent>),
+    /// What readers see of an Agent that is deleted.
+    Deleted(Arc<Entry>),
+}
+
+impl FeedState {
+    fn entry(self) -> Entry {
+        match self {
+            Self::Agent(agent) => Entry::of(&agent),
+            Self::Deleted(entry) => Arc::unwrap_or_clone(entry),
+        }
+    }
 }
 
 impl FeedStates {
@@ -54,7 +71,7 @@ impl FeedStates {
 
     fn add_tombstone(&mut self, entry: &Entry) {
         let seq = self.next_seq();
-        self.tombstones.push_back((seq, entry.deleted()));
+        self.tombstones.push_back((seq, Arc::new(entry.deleted())));
         if self.tombstones.len() > MAX_TOMBSTONES
             && let Some((seq, _)) = self.tombstones.pop_front()
         {
@@ -125,14 +142,17 @@ impl ChangeFeed {
             return None;
         }
         let later = (Bound::Excluded(cursor), Bound::Unbounded);
-        let states = feed.order.range(later).take(limit);
-        let states = states.filter_map(|(_, key)| feed.agents.get(key));
-        let states = states.map(|(seq, agent)| (*seq, Entry::of(agent)));
+        let agents = feed.order.range(later).take(limit).filter_map(|(_, key)| feed.agents.get(key));
+        let agents = agents.map(|(seq, agent)| (*seq, FeedState::Agent(Arc::clone(agent))));
         let from = feed.tombstones.partition_point(|(seq, _)| *seq <= cursor.max(hidden_deletions));
-        let mut found: Vec<_> = states.chain(feed.tombstones.range(from..).take(limit).cloned()).collect();
+        let tombstones = feed.tombstones.range(from..).take(limit);
+        let tombstones = tombstones.map(|(seq, entry)| (*seq, FeedState::Deleted(Arc::clone(entry))));
+        let mut found: Vec<_> = agents.chain(tombstones).collect();
+        // The watch waits for the lock.
+        drop(feed);
         found.sort_by_key(|(seq, _)| *seq);
         found.truncate(limit);
-        Some(found)
+        Some(found.into_iter().map(|(seq, state)| (seq, state.entry())).collect())
     }
 
     /// The event id of a sequence number, for `Last-Event-ID`.

@@ -122,7 +122,7 @@ pub(crate) const LABEL: usize = 4096;
 /// The estimated memory of the runs of one gateway's agents, in bytes.
 pub(crate) const ACTIVITY: usize = 32 * 1024 * 1024;
 /// The estimated memory of the config entries of all agents, if all were trees at one time, in bytes. The estimate is high: an entry with ten
-/// objects counts for about 10 KiB. One entry at a time is a tree, and may be all of it.
+/// objects counts for about 10 KiB. They are kept as text. A thread makes trees of two entries at one time at most, for a moment.
 pub(crate) const ENTRY_TREES: usize = 32 * 1024 * 1024;
 /// The estimated memory that the roster, the entries and the runs of one gateway may take, in bytes.
 pub(crate) const KEPT_OF_ONE: usize = 48 * 1024 * 1024;

@@ -4,9 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::http::{Method, header};
+use muster::api::Agent;
+use muster::api::object_key::ObjectKey;
 use serde_json::{Value, json};
 
-use crate::rig::{Answer, Call, Rig, heartbeat};
+use crate::rig::{Answer, Call, NS, Rig, heartbeat};
 
 fn post_to<'a>(path: &'a str, token: Option<&'a str>) -> Call<'a> {
     Call { method: Method::POST, path, token, body: String::new() }
@@ -45,6 +47,37 @@ async fn the_token_of_an_agent_that_its_gateway_no_longer_admits_is_refused() {
     rig.agent("b", |agent| agent["status"]["revocation"] = revocation);
     assert_eq!(rig.checks_in("a-token").await, 200);
     assert_eq!(rig.call(heartbeat("b-token")).await.code(), (401, "unauthorized"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_token_of_a_deleted_agent_is_refused() {
+    let rig = Rig::new().await;
+    rig.agent("a", |_| {});
+    assert_eq!(rig.checks_in("a-token").await, 200);
+    rig.cluster.delete::<Agent>(&ObjectKey::new(NS, "a"));
+    assert_eq!(rig.call(heartbeat("a-token")).await.code(), (401, "unauthorized"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_agents_with_one_token_the_one_that_accepts_it_and_stays_is_the_caller() {
+    let expired = |agent: &mut Value| {
+        let token = &mut agent["status"]["token"];
+        token["previous"] = json!({ "sha256": token["sha256"], "validUntil": "2025-12-31T00:00:00Z" });
+        token["sha256"] = json!("another");
+    };
+    for other in [expired, deleting] {
+        let rig = Rig::new().await;
+        let copied = |agent: &mut Value| {
+            agent["status"]["token"]["sha256"] = json!(muster::hash::sha256_hex("m-token"));
+            other(agent);
+        };
+        for name in ["a", "z"] {
+            rig.agent(name, copied);
+        }
+        rig.agent("m", |_| {});
+        let answer = rig.call(heartbeat("m-token")).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["agent_id"]), (200, &json!("uid-m")));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::api::agent::Agent;
 use crate::api::conditions::find;
 use crate::api::gateway::{AgentCounts, UnmanagedAgent};
@@ -111,8 +109,7 @@ pub fn unmanaged<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inven
 }
 
 fn name(row: &AgentRow) -> Option<String> {
-    let entry = row.entry.as_ref()?.tree();
-    let name = entry.get("name").and_then(Value::as_str)?;
+    let name = row.entry.as_ref()?.texts().name?;
     // A name that refers to the gateway's environment is shown as the config holds it, without the value of the variable.
-    Some(clean(&literal(name).unwrap_or_else(|| name.to_owned())))
+    Some(clean(&literal(&name).unwrap_or(name)))
 }

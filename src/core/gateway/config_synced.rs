@@ -30,7 +30,7 @@ fn remedy(message: &str) -> &'static str {
         "put the settings of the $include that it names into openclaw.json, or edit the included file by hand"
     } else if message.contains("immutable") {
         "start the gateway without OPENCLAW_NIX_MODE, or add the agents where its config is made"
-    } else if message.contains("file lock") {
+    } else if message.contains("file lock timeout for ") {
         "another process holds the lock of openclaw.json, or a kill of the gateway left it: if no other openclaw command runs there, stop the gateway, remove openclaw.json.lock beside openclaw.json, and start it again"
     } else if message.contains("EBUSY") {
         "openclaw.json is mounted as a file of its own (a subPath of a ConfigMap, for example), which no other file can replace: mount its folder instead, on a volume that the gateway may write"

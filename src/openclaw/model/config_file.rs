@@ -207,8 +207,11 @@ pub(crate) fn with_included(
     resolved: BTreeMap<String, StoredEntry>,
 ) -> BTreeMap<String, StoredEntry> {
     let includes = |entry: &Map<String, Value>| entry.contains_key(INCLUDE) || entry.values().any(is_directive);
-    let known: BTreeSet<String> =
-        written.iter().filter(|(_, entry)| !includes(&entry.tree())).map(|(id, _)| id.clone()).collect();
+    let known: BTreeSet<String> = written
+        .iter()
+        .filter(|(_, entry)| !(entry.may_include() && includes(&entry.tree())))
+        .map(|(id, _)| id.clone())
+        .collect();
     let escaped = |entry: &StoredEntry| -> Map<String, Value> {
         entry.tree().into_iter().map(|(key, value)| (key, escaped_value(&value))).collect()
     };

@@ -66,9 +66,10 @@ const UNWRITABLE_CONFIG: [&str; 4] = [
     "treats openclaw.json as immutable",
     "cannot write to the config directory",
 ];
-/// Words about a file that cannot be written: read-only file system, permissions, a file that is mounted by itself, a lock that nobody
-/// releases (`docs/gateway-facts.md#kills`).
-const UNWRITABLE_FILE: [&str; 5] = ["EROFS: ", "EACCES: ", "EPERM: ", "EBUSY: ", "file lock timeout for "];
+/// Codes of a file that cannot be written: read-only file system, permissions, a file that is mounted by itself.
+const UNWRITABLE_FILE: [&str; 4] = ["EROFS: ", "EACCES: ", "EPERM: ", "EBUSY: "];
+/// Words about a lock that nobody releases (`docs/gateway-facts.md#kills`).
+const LOCKED_FILE: &str = "file lock timeout for ";
 
 impl ErrorShape {
     /// The wait that the gateway asks for.
@@ -234,9 +235,10 @@ impl CallError {
     /// Whether the gateway cannot write its config. `config_alone` says that the request writes nothing else.
     pub(crate) fn is_unwritable_config(&self, config_alone: bool) -> bool {
         self.gateway_message().is_some_and(|message| {
-            let is_file = config_alone || message.contains("openclaw.json");
+            let is_named = message.contains("openclaw.json");
             UNWRITABLE_CONFIG.iter().any(|words| message.contains(words))
-                || is_file && UNWRITABLE_FILE.iter().any(|words| message.contains(words))
+                || (config_alone || is_named) && UNWRITABLE_FILE.iter().any(|code| message.contains(code))
+                || is_named && message.contains(LOCKED_FILE)
         })
     }
 

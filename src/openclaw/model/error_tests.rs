@@ -73,5 +73,5 @@ fn a_lock_that_nobody_releases_keeps_the_gateway_from_its_config_and_not_from_ot
     };
     assert!(locked("openclaw.json").is_unwritable_config(false));
     assert!(locked("openclaw.json").is_transient(), "the lock may be released");
-    assert!(!locked("cron.json").is_unwritable_config(false));
+    assert!(!locked("cron.json").is_unwritable_config(false) && !locked("cron.json").is_unwritable_config(true));
 }

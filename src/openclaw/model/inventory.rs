@@ -139,7 +139,8 @@ impl Inventory {
     }
 
     /// Whether the config has an entry of this id.
-    pub(crate) fn has_entry(&self, id: &str) -> bool {
+    #[must_use]
+    pub fn has_entry(&self, id: &str) -> bool {
         self.agents.get(id).is_some_and(|row| row.entry.is_some())
     }
 
@@ -178,8 +179,7 @@ pub(crate) fn assemble(
     let shape = config.shape;
     let mut agents: BTreeMap<String, AgentRow> = BTreeMap::new();
     for (id, entry) in config.entries {
-        let tree = entry.tree();
-        let workspace = tree.get("workspace").and_then(Value::as_str).filter(|path| is_clean(path)).map(str::to_owned);
+        let workspace = entry.texts().workspace.filter(|path| is_clean(path));
         agents.insert(id.clone(), AgentRow { id, workspace, entry: Some(entry), in_roster: false });
     }
     for agent in &roster.agents.0 {

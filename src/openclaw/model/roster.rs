@@ -182,7 +182,7 @@ fn entries(
     resolved: Option<&ConfigFile>,
     shape: RosterShape,
 ) -> Result<(StoredEntries, usize), serde_json::Error> {
-    /// The row of an agent, its id and its workspace.
+    /// The row of an agent, without its texts.
     const PER_AGENT: usize = 512;
 
     let mut budget = limits::ENTRY_TREES;
@@ -212,7 +212,8 @@ fn entries(
         Some(resolved) => with_included(written, read(resolved)?),
         None => written,
     };
-    let bytes = entries.values().map(|entry| PER_AGENT + entry.bytes()).sum();
+    // The row has the id twice, and the workspace beside the entry.
+    let bytes = entries.iter().map(|(id, entry)| PER_AGENT + 2 * id.len() + 2 * entry.bytes()).sum();
     Ok((entries, bytes))
 }
 

@@ -1,6 +1,10 @@
 //! An agent's entry as the gateway's config has it.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use super::config_file::INCLUDE;
+use super::readers::lax;
 
 /// An agent's entry as the gateway's config has it. It is kept as text: the trees of thousands of entries would take five times the memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +18,32 @@ impl StoredEntry {
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 
+    /// The texts that are read of all agents. This makes no tree.
+    pub(crate) fn texts(&self) -> EntryTexts {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+
+    /// Whether the entry may have a directive, at any depth.
+    pub(crate) fn may_include(&self) -> bool {
+        self.0.contains(INCLUDE)
+    }
+
     /// The length of the text, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.len()
     }
+}
+
+/// Texts of an entry. A value of another type counts as absent.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct EntryTexts {
+    /// The display name.
+    #[serde(deserialize_with = "lax")]
+    pub(crate) name: Option<String>,
+    /// The path of the workspace.
+    #[serde(deserialize_with = "lax")]
+    pub(crate) workspace: Option<String>,
 }
 
 impl From<&Map<String, Value>> for StoredEntry {
@@ -40,6 +66,15 @@ mod tests {
         let entry = StoredEntry::from(tree);
         assert_eq!(entry.tree(), *tree);
         assert_eq!(entry, StoredEntry::from(&entry.tree()));
+    }
+
+    #[test]
+    fn the_texts_of_an_entry_are_those_of_its_tree_and_other_values_count_as_absent() {
+        let texts = |tree: Value| StoredEntry::from(tree.as_object().unwrap()).texts();
+        let all = texts(json!({ "name": "Ä\"", "workspace": "/w", "identity": { "name": "other" } }));
+        assert_eq!((all.name.as_deref(), all.workspace.as_deref()), (Some("Ä\""), Some("/w")));
+        assert_eq!(texts(json!({ "name": 1, "workspace": ["/w"] })), EntryTexts::default());
+        assert_eq!(texts(json!({})), EntryTexts::default());
     }
 
     #[test]
