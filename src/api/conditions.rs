@@ -1,100 +1,10 @@
-//! Condition types, and the functions that read and set conditions.
+//! The functions that read and set conditions.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::condition::Condition;
+pub use super::condition::{Condition, ConditionStatus, ConditionType};
 use super::reason::Reason;
-use super::words::words;
-
-words! {
-    /// The types of conditions on Muster's resources.
-    ConditionType {
-        /// The object is as its spec specifies.
-        Ready,
-        /// kstatus: Muster works on the object, or retries. Present only while true.
-        Reconciling,
-        /// kstatus: Muster waits for a change by a person. Present only while true.
-        Stalled,
-        /// Agent: the gateway's roster shows the agent as specified.
-        Registered,
-        /// Agent: the workspace files have the rendered content.
-        FilesSynced,
-        /// Agent: the token is in its Secret.
-        TokenIssued,
-        /// Agent: the gateway's heartbeat is configured as specified.
-        HeartbeatConfigured,
-        /// Agent: the session has the agent's name as its label.
-        SessionReady,
-        /// Agent: the agent called Muster's API, within two heartbeat intervals if it has a heartbeat.
-        CheckedIn,
-        /// Agent: the Agent or its Board is suspended.
-        Paused,
-        /// AgentGateway: Muster is connected to the gateway.
-        Reachable,
-        /// AgentGateway: the gateway accepted the credential and granted the scopes.
-        Authenticated,
-        /// AgentGateway: the device is approved, or needs no approval.
-        Paired,
-        /// AgentGateway: Muster supports the gateway's protocol and roster.
-        Compatible,
-        /// AgentGateway: the gateway has applied its own last config.
-        Settled,
-        /// AgentGateway: no config write waits or was refused.
-        ConfigSynced,
-        /// AgentGateway: agents that Muster did not create keep their heartbeats.
-        HeartbeatsShared,
-        /// AgentGateway: the connection to the gateway and the calls of its agents are encrypted, or stay on one host.
-        TransportSecure,
-        /// AgentGateway: the AgentGateway is suspended.
-        Suspended,
-        /// Board: the board has a lead, and the lead is ready.
-        LeadReady,
-        /// Board: the board does not exceed its maximum number of agents.
-        WithinQuota,
-        /// Board: the AgentGateway is ready.
-        GatewayReady,
-    }
-}
-
-/// A condition's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConditionStatus {
-    /// The condition holds.
-    True,
-    /// The condition does not hold.
-    False,
-    /// The condition's state is unknown.
-    Unknown,
-}
-
-impl ConditionStatus {
-    /// The status of a `metav1.Condition`. An unknown word counts as `Unknown`.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        match text {
-            "True" => Self::True,
-            "False" => Self::False,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// The status in a `metav1.Condition`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
-        }
-    }
-}
-
-impl From<bool> for ConditionStatus {
-    fn from(holds: bool) -> Self {
-        if holds { Self::True } else { Self::False }
-    }
-}
 
 /// A new value of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]

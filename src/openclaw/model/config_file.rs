@@ -209,7 +209,7 @@ pub(crate) fn with_included(
     let includes = |entry: &Map<String, Value>| entry.contains_key(INCLUDE) || entry.values().any(is_directive);
     let known: BTreeSet<String> = written
         .iter()
-        .filter(|(_, entry)| !(entry.may_include() && includes(&entry.tree())))
+        .filter(|(_, entry)| !(entry.mentions(INCLUDE) && includes(&entry.tree())))
         .map(|(id, _)| id.clone())
         .collect();
     let escaped = |entry: &StoredEntry| -> Map<String, Value> {

@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::config_file::INCLUDE;
 use super::readers::lax;
 
 /// An agent's entry as the gateway's config has it. It is kept as text: the trees of thousands of entries would take five times the memory.
@@ -23,9 +22,9 @@ impl StoredEntry {
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 
-    /// Whether the entry may have a directive, at any depth.
-    pub(crate) fn may_include(&self) -> bool {
-        self.0.contains(INCLUDE)
+    /// Whether the entry has this key, or these words in a text, at any depth. This makes no tree.
+    pub(crate) fn mentions(&self, key: &str) -> bool {
+        self.0.contains(key)
     }
 
     /// The length of the text, in bytes.
