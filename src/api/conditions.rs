@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub use super::condition::{Condition, ConditionStatus, ConditionType};
+use super::condition::Condition;
+pub use super::condition::{ConditionStatus, ConditionType};
 use super::reason::Reason;
 
 /// A new value of a condition.

@@ -90,7 +90,9 @@ pub(crate) async fn an_agent_checks_in_with_the_old_token_and_then_with_the_new_
     assert!(stack.file(&fleet, "one", "AGENTS.md").await?.contains(&new));
     assert_eq!(fleet.field("agent/one", ".status.token.sha256").await?, sha256(&new));
     // The old token works until the first use of the new token, which a run that is under way can use at any time.
-    if healthz(stack, &old).await? != "200" {
+    let answer = healthz(stack, &old).await?;
+    if answer != "200" {
+        assert_eq!(answer, "401", "the old token works or is replaced");
         until_field(&fleet, ".status.token.confirmedAt", |at| !at.is_empty()).await?;
     }
 
