@@ -22,6 +22,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(crate) struct Memory {
     /// The memory in use.
     pub(crate) resident: f64,
+    /// The part of it that is pages of the program's file. The kernel can drop them, and reads them again when they are used.
+    pub(crate) file: f64,
     /// The highest memory in use so far.
     pub(crate) peak: f64,
 }
@@ -78,7 +80,7 @@ pub(crate) fn memory(pid: u32) -> Result<Memory, Failure> {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or_default()
     };
-    Ok(Memory { resident: field("VmRSS:"), peak: field("VmHWM:") })
+    Ok(Memory { resident: field("VmRSS:"), file: field("RssFile:"), peak: field("VmHWM:") })
 }
 
 /// The API server's counters.

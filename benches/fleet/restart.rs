@@ -65,11 +65,12 @@ fn print_memory(bench: &Bench, bare: &Figures, listing: Memory, [restarted, quie
     let agents = bench.created as f64;
     let [empty, full] = bench.memory;
     let [before, after] = bare.memory;
+    let above = |memory: Memory| (memory.resident - empty.resident) / agents;
     report::head("memory (bare: one list of all Agents)");
     report::row("without Agents, MiB", Some(before.resident / 1024.0), empty.resident / 1024.0);
+    report::row("of it pages of the program's file, MiB", None, empty.file / 1024.0);
     report::row("with all Agents, MiB", Some(after.resident / 1024.0), full.resident / 1024.0);
-    let (bare, muster) = ((after.resident - before.resident) / agents, (full.resident - empty.resident) / agents);
-    report::row("with all Agents, KiB an Agent", Some(bare), muster);
+    report::row("with all Agents, KiB an Agent", Some((after.resident - before.resident) / agents), above(full));
     report::row("highest until then, MiB", None, full.peak / 1024.0);
     report::row(
         "highest when the watches are in sync after a restart, MiB",
@@ -79,8 +80,11 @@ fn print_memory(bench: &Bench, bare: &Figures, listing: Memory, [restarted, quie
     let (bare, muster) = ((after.peak - before.resident) / agents, (listing.peak - empty.resident) / agents);
     report::row("highest until then, KiB an Agent", Some(bare), muster);
     report::row("idle after a restart, MiB", None, restarted.resident / 1024.0);
-    report::row("idle after a restart, KiB an Agent", None, (restarted.resident - empty.resident) / agents);
+    report::row("idle after a restart, KiB an Agent", None, above(restarted));
     report::row("highest after a restart, MiB", None, restarted.peak / 1024.0);
     report::row("quiet for a minute, MiB", None, quiet.resident / 1024.0);
-    report::row("quiet for a minute, KiB an Agent", None, (quiet.resident - empty.resident) / agents);
+    report::row("of it pages of the program's file, MiB", None, quiet.file / 1024.0);
+    report::row("quiet for a minute, KiB an Agent", None, above(quiet));
+    let data = above(quiet) - (quiet.file - empty.file) / agents;
+    report::row("quiet for a minute, without the pages of the file, KiB an Agent", None, data);
 }
