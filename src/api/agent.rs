@@ -15,7 +15,7 @@ pub use super::agent_status::{
 pub use super::deletion_policy::DeletionPolicy;
 pub use super::management_policy::{AdoptionPolicy, ManagementPolicy};
 use super::names::OBJECT_PATTERN;
-use super::profile::IdentityProfile;
+use super::profile::{IdentityProfile, OptionalProfile};
 use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, TemplatesRef, on};
 use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
 
@@ -157,7 +157,8 @@ pub struct AgentSpec {
     pub config: Map<String, Value>,
     /// The agent's identity: values for the templates of its files.
     #[serde(default)]
-    pub identity_profile: IdentityProfile,
+    #[schemars(with = "IdentityProfile")]
+    pub identity_profile: OptionalProfile,
     /// Templates for this agent. They replace the templates of the Board and of the AgentGateway and the built-in ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub templates: Option<TemplatesRef>,
@@ -167,10 +168,10 @@ pub struct AgentSpec {
     pub files: Vec<FileSpec>,
     /// Settings of the heartbeat that the gateway runs for this agent. A field that is left out comes from the AgentGateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heartbeat: Option<Heartbeat>,
+    pub heartbeat: Option<Box<Heartbeat>>,
     /// Storage, delivery and rotation of the agent's token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<TokenSpec>,
+    pub token: Option<Box<TokenSpec>>,
     /// Settings of the wake message that Muster sends to a provisioned agent.
     #[serde(default)]
     pub wake: WakeSpec,

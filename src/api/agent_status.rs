@@ -10,7 +10,9 @@ use super::deletion_policy::DeletionPolicy;
 use super::lenient;
 use super::object_key::ObjectKey;
 use super::requests::RequestStatus;
+use super::sha256_hex::Sha256Hex;
 use super::shared::{ActiveHours, never_observed};
+use super::shared_text::SharedText;
 use super::soul::SoulStatus;
 
 /// The observed state of an agent.
@@ -48,7 +50,7 @@ pub struct AgentStatus {
     /// The admission that the AgentGateway in another namespace took back. Not set while the AgentGateway admits this
     /// namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revocation: Option<RevocationStatus>,
+    pub revocation: Option<Box<RevocationStatus>>,
     /// Fields of the agent's config entry for which the gateway stores another value than Muster sent, such as the names of
     /// retired models. Muster accepts the stored values. When a stored value changes later, Muster sends its own value again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -66,7 +68,7 @@ pub struct AgentStatus {
     pub files: Vec<FileStatus>,
     /// The soul for the agent's role from the AgentGateway's soul directory.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
-    pub soul: Option<SoulStatus>,
+    pub soul: Option<Box<SoulStatus>>,
     /// Facts about the agent's token, without the token itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStatus>,
@@ -76,7 +78,7 @@ pub struct AgentStatus {
     /// The daily window in which the gateway runs the agent's heartbeats, as the gateway's config last said: from the agent's entry, or
     /// from the defaults. Without `timezone`, the zone is the zone of the gateway's host. Not set without a window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub active_hours: Option<ActiveHours>,
+    pub active_hours: Option<Box<ActiveHours>>,
     /// The latest run of the agent on its gateway. A message or the gateway's heartbeat starts a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<RunStatus>,
@@ -103,7 +105,7 @@ pub struct AgentStatus {
     pub invalid_requests: Vec<String>,
     /// The last error. A successful reconcile removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<LastError>,
+    pub last_error: Option<Box<LastError>>,
     /// The conditions Ready, Registered, FilesSynced, TokenIssued, HeartbeatConfigured, SessionReady, CheckedIn and Paused.
     /// Reconciling and Stalled are present only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -210,7 +212,8 @@ pub enum Phase {
 #[serde(rename_all = "camelCase")]
 pub struct FileStatus {
     /// Name of the file.
-    pub name: String,
+    #[schemars(with = "String")]
+    pub name: SharedText,
     /// The state of the file. `Pending`: not written yet. `Synced`: it has the rendered content. `Drifted`: somebody else
     /// changed it, and its drift policy keeps the change. `Ignored`: written, and not read afterwards. `Held`: it keeps its last
     /// content until the soul directory answers again. `Kept`: written once; it now belongs to the agent. `Left`: the spec no
@@ -221,10 +224,12 @@ pub struct FileStatus {
     pub state: FileState,
     /// SHA-256 of the content that Muster last wrote or read, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub sha256: Option<Sha256Hex>,
     /// The file that contains this file as a section, because the gateway refuses this file's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub into: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub into: Option<SharedText>,
     /// Size of the file on the gateway at the last comparison, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i64>,

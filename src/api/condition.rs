@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::reason::Reason;
+use super::shared_text::SharedText;
 use super::words::words;
 
 words! {
@@ -117,7 +118,7 @@ pub struct Condition {
     pub reason: Word<Reason>,
     /// A sentence for people.
     #[serde(default, deserialize_with = "or_empty")]
-    pub message: String,
+    pub message: SharedText,
     /// The generation of the spec that the condition describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -293,6 +294,6 @@ mod tests {
 
     #[test]
     fn a_condition_takes_little_memory() {
-        assert!(size_of::<Condition>() <= 104, "{}", size_of::<Condition>());
+        assert!(size_of::<Condition>() <= 96, "{}", size_of::<Condition>());
     }
 }

@@ -44,15 +44,12 @@ pub fn set(conditions: &mut Vec<Condition>, update: &ConditionUpdate, generation
         Some(c) if c.status == status => c.last_transition_time.clone(),
         _ => Time(now),
     };
-    let mut message = update.message.clone();
-    if message.len() > MAX_MESSAGE_BYTES {
-        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
-    }
+    let end = update.message.floor_char_boundary(MAX_MESSAGE_BYTES);
     let new = Condition {
         type_: update.kind.into(),
         status: update.status.into(),
         reason: update.reason.into(),
-        message,
+        message: update.message[..end].into(),
         observed_generation: Some(generation),
         last_transition_time: since,
     };

@@ -1,9 +1,11 @@
 //! The identity of an agent, as its author describes it.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::LazyLock;
 
 use kube::KubeSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::text::{NOT_ONE_LINE, ONE_LINE};
 
@@ -76,6 +78,38 @@ pub struct IdentityProfile {
     )]
     #[x_kube(validation = Rule::new("self.all(k, k.matches('^[a-z][a-z0-9_]{0,62}$'))").message("keys of extra must be lower-case words such as team_name"))]
     pub extra: BTreeMap<String, String>,
+}
+
+/// The identity of an agent, in an Agent. An empty one takes no memory of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OptionalProfile(Option<Box<IdentityProfile>>);
+
+impl From<IdentityProfile> for OptionalProfile {
+    fn from(profile: IdentityProfile) -> Self {
+        Self((profile != *EMPTY_PROFILE).then(|| Box::new(profile)))
+    }
+}
+
+static EMPTY_PROFILE: LazyLock<IdentityProfile> = LazyLock::new(IdentityProfile::default);
+
+impl Deref for OptionalProfile {
+    type Target = IdentityProfile;
+
+    fn deref(&self) -> &IdentityProfile {
+        self.0.as_deref().unwrap_or(&EMPTY_PROFILE)
+    }
+}
+
+impl Serialize for OptionalProfile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (**self).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for OptionalProfile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IdentityProfile::deserialize(deserializer).map(Self::from)
+    }
 }
 
 fn values_of_at_most_1024_characters(schema: &mut schemars::Schema) {

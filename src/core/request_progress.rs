@@ -94,7 +94,7 @@ mod tests {
             requested_at: Time(at(AT)),
             handled_at: done.then_some(Time(at(AT + 5))),
         };
-        let last_error = error.map(|message| LastError { message: message.into(), ..LastError::default() });
+        let last_error = error.map(|message| Box::new(LastError { message: message.into(), ..LastError::default() }));
         let requests = handled_kinds.iter().map(request).collect();
         agent.status = Some(AgentStatus { requests, last_error, ..AgentStatus::default() });
         Arc::new(agent)

@@ -10,6 +10,7 @@ use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
 use tokio::sync::watch;
 
+use super::compact::compact;
 use super::guarded::{Guarded, Unreadable};
 use super::keys::Keys;
 use super::versions::{is_end, is_later};
@@ -340,7 +341,7 @@ impl<K: Indexed> CacheWriter<K> {
     fn put(&mut self, object: Guarded<K>) -> Vec<CacheChange<K>> {
         match object.0 {
             Ok(object) => {
-                let now = Arc::new(object);
+                let now = Arc::new(compact(object));
                 match self.tables().put(&now) {
                     // Another object with the same name.
                     Some(before) if before.meta().uid != now.meta().uid => {

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::cache::Cache;
 use super::caches::Caches;
+use super::compact::compact;
 use super::late_events::{EventWriter, LateEvents, ObjectEvent};
 use super::request_limits::RequestLimits;
 use super::request_limits::Urgency::{self, Awaited, Late};
@@ -78,7 +79,7 @@ impl KubeStore {
         let params = PatchParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PatchParams::default() };
         let patch = change.patch(object.meta());
         let api = self.api::<K>(&namespace);
-        self.limits.write(Awaited, api.patch(&name, &params, &Patch::Merge(&patch))).await.map(without_managed_fields)
+        self.limits.write(Awaited, api.patch(&name, &params, &Patch::Merge(&patch))).await
     }
 
     async fn replace_status<K>(&self, object: &K) -> Result<K, kube::Error>
@@ -90,7 +91,7 @@ impl KubeStore {
             + std::fmt::Debug,
     {
         let ObjectKey { namespace, name } = ObjectKey::of(object.meta());
-        self.api::<K>(&namespace).replace_status(&name, &post_params(), object).await.map(without_managed_fields)
+        self.api::<K>(&namespace).replace_status(&name, &post_params(), object).await
     }
 }
 
@@ -98,15 +99,15 @@ fn post_params() -> PostParams {
     PostParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PostParams::default() }
 }
 
-/// Removes what no code reads and the next write of the object would send back.
-fn without_managed_fields<K: Resource>(mut object: K) -> K {
-    object.meta_mut().managed_fields = None;
-    object
+/// A Secret without what no code reads and the next write of the Secret would send back.
+fn without_managed_fields(mut secret: Secret) -> Secret {
+    secret.metadata.managed_fields = None;
+    secret
 }
 
 /// A written object, which the cache shows from now on.
 fn noted<K: Indexed>(cache: &Cache<K>, written: K) -> Arc<K> {
-    let written = Arc::new(written);
+    let written = Arc::new(compact(written));
     cache.written(&written);
     written
 }
@@ -186,7 +187,7 @@ impl KubeStore {
     /// An Agent from the API server, not from the cache.
     pub async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Arc<Agent>>, StoreError> {
         let found = self.limits.read(Awaited, self.api::<Agent>(&key.namespace).get_opt(&key.name)).await?;
-        Ok(found.map(without_managed_fields).map(Arc::new))
+        Ok(found.map(compact).map(Arc::new))
     }
 
     /// A Secret by name.

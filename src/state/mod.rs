@@ -10,6 +10,7 @@ pub mod authz;
 pub mod cache;
 mod caches;
 pub mod changes;
+mod compact;
 mod event_recorder;
 pub mod guarded;
 pub mod heartbeats;

@@ -66,6 +66,12 @@ pub(crate) async fn a_frozen_and_a_terminated_leader_are_replaced_and_no_agent_n
     let used = used_without_refusal(&cluster)?;
     let allowed = &granted(EVERYWHERE) | &granted(FOR_ELECTION);
     assert!(used.is_subset(&allowed) && granted(FOR_ELECTION).is_subset(&used), "{used:?}");
+    let mut ids = Vec::new();
+    for agent in ["agent/one", "agent/two", "agent/three"] {
+        ids.push(fleet.field(agent, ".status.agentId").await?);
+    }
     fleet.delete().await?;
+    let left = stack.agents()?;
+    assert!(!ids.iter().any(|id| left.contains(id)), "{ids:?} of {left:?}; the leader's log:\n{}", first.log());
     first.terminate().await
 }

@@ -21,7 +21,9 @@ fn status(rig: &Rig) -> AgentGatewayStatus {
 /// Status, reason and message of a condition of the gateway.
 fn condition(rig: &Rig, kind: ConditionType) -> (String, String, String) {
     let conditions = status(rig).conditions;
-    find(&conditions, kind).map(|c| (c.status.to_string(), c.reason.to_string(), c.message.clone())).unwrap_or_default()
+    find(&conditions, kind)
+        .map(|c| (c.status.to_string(), c.reason.to_string(), c.message.to_string()))
+        .unwrap_or_default()
 }
 
 async fn until_ready(rig: &mut Rig) {

@@ -468,7 +468,7 @@ async fn until_unproven(rig: &mut Rig) -> String {
     let message = |rig: &Rig| {
         let status = guest(rig);
         let ready = muster::api::conditions::find(&status.conditions, ConditionType::Ready).cloned();
-        ready.filter(|ready| ready.reason == "ClaimUnproven").map(|ready| ready.message)
+        ready.filter(|ready| ready.reason == "ClaimUnproven").map(|ready| ready.message.to_string())
     };
     rig.until("the reason ClaimUnproven", |rig| message(rig).is_some()).await;
     message(rig).unwrap()

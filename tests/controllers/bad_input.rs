@@ -17,7 +17,7 @@ fn gateway_condition(rig: &Rig, kind: ConditionType) -> (String, String, String)
     let state = &rig.cluster;
     let status = state.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default();
     let found = find(&status.conditions, kind);
-    found.map(|c| (c.status.to_string(), c.reason.to_string(), c.message.clone())).unwrap_or_default()
+    found.map(|c| (c.status.to_string(), c.reason.to_string(), c.message.to_string())).unwrap_or_default()
 }
 
 async fn until_gateway(rig: &mut Rig, kind: ConditionType, reason: &str) -> String {

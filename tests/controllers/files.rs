@@ -20,7 +20,7 @@ async fn provisioned() -> (Rig, Simulator, String) {
 
 fn file_state(rig: &Rig, name: &str) -> (FileState, Option<String>) {
     let file = rig.status("one").files.into_iter().find(|f| f.name == name).unwrap();
-    (file.state, file.into)
+    (file.state, file.into.map(|name| name.to_string()))
 }
 
 #[tokio::test(start_paused = true)]

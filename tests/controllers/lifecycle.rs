@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster::api::agent::Phase;
 use muster::api::object_key::ObjectKey;
-use muster::api::{Agent, AgentGateway, ConditionType};
+use muster::api::{Agent, AgentGateway, ConditionType, keys};
 use muster::controllers::gateway_handle::SetUp;
 use serde_json::json;
 
@@ -25,6 +25,20 @@ async fn an_applied_agent_becomes_ready_and_is_woken_once() {
     let phase = rig.status("one").phase;
     assert!(matches!(phase, Some(Phase::Ready | Phase::Active)), "before or in its run: {phase:?}");
     assert_eq!(rig.condition("one", ConditionType::CheckedIn).1, "WaitingForCheckIn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_keeps_the_labels_and_the_annotations_that_no_reconcile_reads() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    let annotations = json!({ (keys::LAST_APPLIED): "{}", "example.com/note": "x" });
+    let metadata = json!({ "name": "one", "labels": { "team": "infra" }, "annotations": annotations });
+    rig.apply::<Agent>(json!({ "metadata": metadata, "spec": { "boardRef": { "name": "ops" } } }));
+    rig.until_ready().await;
+    let kept = rig.cluster.agents()[&ObjectKey::new(NS, "one")].metadata.clone();
+    assert_eq!(kept.labels, Some([("team".to_owned(), "infra".to_owned())].into()));
+    let kept: Vec<_> = kept.annotations.unwrap().into_keys().collect();
+    assert_eq!(kept, ["example.com/note", keys::LAST_APPLIED, keys::AGENT_ID]);
 }
 
 #[tokio::test(start_paused = true)]

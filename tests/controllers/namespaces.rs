@@ -53,7 +53,7 @@ fn guest() -> ObjectKey {
 fn ready(rig: &Rig) -> (String, String, String) {
     let conditions = rig.cluster.agents()[&guest()].status.clone().unwrap_or_default().conditions;
     let ready = muster::api::conditions::find(&conditions, ConditionType::Ready);
-    ready.map(|c| (c.status.to_string(), c.reason.to_string(), c.message.clone())).unwrap_or_default()
+    ready.map(|c| (c.status.to_string(), c.reason.to_string(), c.message.to_string())).unwrap_or_default()
 }
 
 async fn until_reason(rig: &mut Rig, reason: &str) -> String {

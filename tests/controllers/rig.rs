@@ -347,7 +347,7 @@ impl Rig {
     pub(crate) fn condition(&self, name: &str, kind: ConditionType) -> (String, String, String) {
         let status = self.status(name);
         let found = find(&status.conditions, kind);
-        found.map(|c| (c.status.to_string(), c.reason.to_string(), c.message.clone())).unwrap_or_default()
+        found.map(|c| (c.status.to_string(), c.reason.to_string(), c.message.to_string())).unwrap_or_default()
     }
 
     /// Reconciles until `Ready` of an Agent has this reason; returns its message.
@@ -375,7 +375,7 @@ impl Rig {
         let gateway = self.cluster.get::<AgentGateway>(&ObjectKey::new(NS, name));
         let status = gateway.and_then(|gateway| gateway.status);
         let found = status.as_ref().and_then(|s| find(&s.conditions, kind));
-        found.map(|c| (c.status.to_string(), c.reason.to_string(), c.message.clone())).unwrap_or_default()
+        found.map(|c| (c.status.to_string(), c.reason.to_string(), c.message.to_string())).unwrap_or_default()
     }
 
     pub(crate) fn summary(&self) -> String {
@@ -383,7 +383,7 @@ impl Rig {
         let agents = agents.values().map(|a| {
             let status = a.status.clone().unwrap_or_default();
             let ready =
-                find(&status.conditions, ConditionType::Ready).map(|c| (c.reason.to_string(), c.message.clone()));
+                find(&status.conditions, ConditionType::Ready).map(|c| (c.reason.to_string(), c.message.to_string()));
             format!("{:?} {:?} {ready:?}", a.metadata.name, status.phase)
         });
         let gateways = gateways.values().map(|g| {
@@ -391,7 +391,7 @@ impl Rig {
             format!(
                 "{:?} {:?}",
                 g.metadata.name,
-                find(&status.conditions, ConditionType::Ready).map(|c| c.message.clone())
+                find(&status.conditions, ConditionType::Ready).map(|c| c.message.to_string())
             )
         });
         agents.chain(gateways).collect::<Vec<_>>().join("\n")

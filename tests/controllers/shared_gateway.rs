@@ -133,7 +133,7 @@ fn guest(rig: &Rig, name: &str) -> AgentStatus {
 fn ready(rig: &Rig, name: &str) -> (String, String) {
     let status = guest(rig, name);
     find(&status.conditions, ConditionType::Ready)
-        .map(|c| (c.reason.to_string(), c.message.clone()))
+        .map(|c| (c.reason.to_string(), c.message.to_string()))
         .unwrap_or_default()
 }
 

@@ -247,40 +247,50 @@ fn versions() -> Vec<(&'static str, Vec<Step>)> {
 }
 
 fn statuses() -> Vec<(&'static str, Vec<Step>)> {
-    vec![(
-        "a_status_is_written_apart",
-        vec![
-            post(BOARDS, board("ops")).version(),
-            put(
-                &status_at(BOARDS, "ops"),
-                json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "Board",
+    let labelled = json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "Board", "spec": { "gatewayRef": { "name": "gw" } },
+        "metadata": { "name": "ops", "labels": { "team": "infra" }, "annotations": { "note": "x" } } });
+    let bare = json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "Board", "spec": { "gatewayRef": { "name": "gw" } },
+        "metadata": { "name": "ops", "resourceVersion": "{v}" }, "status": { "agents": 3 } });
+    vec![
+        (
+            "a_status_without_labels_and_annotations_removes_none",
+            vec![post(BOARDS, labelled).version(), put(&status_at(BOARDS, "ops"), bare), get(&at(BOARDS, "ops"))],
+        ),
+        (
+            "a_status_is_written_apart",
+            vec![
+                post(BOARDS, board("ops")).version(),
+                put(
+                    &status_at(BOARDS, "ops"),
+                    json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "Board",
                     "metadata": { "name": "ops", "resourceVersion": "{v}", "labels": { "x": "y" } },
                     "spec": { "gatewayRef": { "name": "other" } }, "status": { "agents": 3 } }),
-            ),
-            get(&status_at(BOARDS, "ops")),
-            merge(&at(BOARDS, "ops"), json!({ "status": { "agents": 9 } })),
-            put(
-                &status_at(BOARDS, "ops"),
-                json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "Board",
+                ),
+                get(&status_at(BOARDS, "ops")),
+                merge(&at(BOARDS, "ops"), json!({ "status": { "agents": 9 } })),
+                put(
+                    &status_at(BOARDS, "ops"),
+                    json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "Board",
                     "metadata": { "name": "ops", "resourceVersion": "{v}" }, "status": { "agents": 4 } }),
-            ),
-            merge(&status_at(BOARDS, "ops"), json!({ "status": { "agents": -1 } })),
-            merge(&status_at(BOARDS, "ops"), json!({ "status": { "agents": "many" } })),
-            merge(
-                &status_at(BOARDS, "ops"),
-                json!({ "status": { "conditions": [
+                ),
+                merge(&status_at(BOARDS, "ops"), json!({ "status": { "agents": -1 } })),
+                merge(&status_at(BOARDS, "ops"), json!({ "status": { "agents": "many" } })),
+                merge(
+                    &status_at(BOARDS, "ops"),
+                    json!({ "status": { "conditions": [
                 { "type": "Ready", "status": "True", "reason": "A", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" },
                 { "type": "Ready", "status": "False", "reason": "B", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" } ] } }),
-            ),
-            merge(
-                &status_at(BOARDS, "ops"),
-                json!({ "status": { "conditions": [
+                ),
+                merge(
+                    &status_at(BOARDS, "ops"),
+                    json!({ "status": { "conditions": [
                 { "type": "Ready", "status": "Maybe", "reason": "", "message": "", "lastTransitionTime": "yesterday" } ] } }),
-            ),
-            delete(&status_at(BOARDS, "ops")),
-            get(&status_at(MAPS, "ops")),
-        ],
-    )]
+                ),
+                delete(&status_at(BOARDS, "ops")),
+                get(&status_at(MAPS, "ops")),
+            ],
+        ),
+    ]
 }
 
 fn patches() -> Vec<(&'static str, Vec<Step>)> {

@@ -75,14 +75,14 @@ async fn files(
     let mut found = BTreeMap::new();
     for file in recorded.iter().filter(|file| is_recorded(file)) {
         let is_compared = file.state == FileState::Synced;
-        let seen = match listed.iter().find(|one| one.name == file.name) {
+        let seen = match listed.iter().find(|one| file.name == one.name) {
             Some(one) if one.missing => SeenFile::Missing,
             Some(_) if is_compared => content(client, id, file).await,
             Some(_) => SeenFile::Same,
             // 2026.9.6 leaves out IDENTITY.md (`docs/gateway-facts.md#workspace-files`).
             None => unlisted(client, id, file, is_compared).await,
         };
-        found.insert(file.name.clone(), seen);
+        found.insert(file.name.to_string(), seen);
     }
     Ok(found)
 }
@@ -105,5 +105,5 @@ async fn unlisted(client: &GatewayClient, id: &str, file: &FileStatus, is_compar
 }
 
 fn compared(sha256: &str, file: &FileStatus) -> SeenFile {
-    if file.sha256.as_deref().is_none_or(|known| known == sha256) { SeenFile::Same } else { SeenFile::Differs }
+    if file.sha256.as_ref().is_none_or(|known| *known == *sha256) { SeenFile::Same } else { SeenFile::Differs }
 }

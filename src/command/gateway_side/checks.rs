@@ -186,7 +186,7 @@ fn files(target: &AgentTarget, answers: &AgentAnswers, sync: &str) -> Vec<Check>
     let mut checks = Vec::new();
     for file in &recorded {
         let name = format!("file {}", file.name);
-        match seen.get(&file.name) {
+        match seen.get(&*file.name) {
             Some(SeenFile::Missing) => {
                 let next_step = format!("{sync}: Muster writes it again.");
                 checks.push(Check::new(&name, CheckResult::Wrong, "the gateway does not have it", &next_step));

@@ -31,7 +31,7 @@ pub(super) struct Revocation {
 impl Revocation {
     /// The recorded revocation of an Agent.
     pub(super) fn recorded(agent: &Agent) -> Self {
-        Self { status: agent.status.as_ref().and_then(|status| status.revocation.clone()), ends_in: None }
+        Self { status: agent.status.as_ref().and_then(|status| status.revocation.as_deref().cloned()), ends_in: None }
     }
 
     /// Ends the revocation of an Agent that an AgentGateway admits, unless the Agent is still bound to the AgentGateway that does not.
@@ -114,7 +114,7 @@ fn speaks(ctx: &Context, gateway: &ObjectKey, agent: &Agent) -> bool {
 
 /// Publishes the event of the AgentGateway that follows from a written status.
 pub(super) async fn publish(ctx: &Context, before: &Agent, now: &Agent) {
-    let record = |agent: &Agent| agent.status.as_ref().and_then(|status| status.revocation.clone());
+    let record = |agent: &Agent| agent.status.as_ref().and_then(|status| status.revocation.as_deref().cloned());
     let (old, new) = (record(before), record(now));
     let Some(key) = new.as_ref().or(old.as_ref()).map(|record| &record.gateway) else { return };
     let stays = new.is_some() || Binding::of(now).is_some_and(|binding| binding.gateway == *key);

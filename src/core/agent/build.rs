@@ -46,7 +46,7 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
     let expected = heartbeat.every.unwrap_or_default();
     let interval = duration_text(heartbeat.interval);
     let variables = variables(agent, references, &interval, token_for_files(agent, references));
-    let old = agent.status.as_ref().and_then(|status| status.soul.as_ref());
+    let old = agent.status.as_ref().and_then(|status| status.soul.as_deref());
     let (rendered, soul) = soul_files::files(&references.soul, old, |soul| {
         files(agent, references, &variables.clone().with_role_soul(soul), inventory)
     })?;

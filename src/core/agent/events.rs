@@ -36,7 +36,7 @@ pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(now) = drifted(new)
         && drifted(old).is_none_or(|before| before.message != now.message)
     {
-        return Some(warning(now, "Reconcile"));
+        return Some(warning(&now, "Reconcile"));
     }
     let unlabelled = |s: &AgentStatus| {
         find(&s.conditions, ConditionType::SessionReady).filter(|c| c.reason == Reason::LabelRefused.as_str()).cloned()
@@ -44,7 +44,7 @@ pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(now) = unlabelled(new)
         && unlabelled(old).is_none()
     {
-        return Some(warning(now, "LabelSession"));
+        return Some(warning(&now, "LabelSession"));
     }
     let flawed = |s: &AgentStatus| {
         let is_flaw = |reason: &str| HEARTBEAT_FLAWS.iter().any(|flaw| flaw.as_str() == reason);
@@ -53,18 +53,18 @@ pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(now) = flawed(new)
         && flawed(old).is_none_or(|before| before.reason != now.reason)
     {
-        return Some(warning(now, "Reconcile"));
+        return Some(warning(&now, "Reconcile"));
     }
     let stalled = |s: &AgentStatus| {
-        find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.to_string(), c.message.clone()))
+        find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.to_string(), c.message.to_string()))
     };
     let stuck = stalled(new).filter(|now| stalled(old).as_ref() != Some(now));
     stuck.map(|(reason, message)| Event { warning: true, reason, action: "Reconcile", message })
 }
 
 /// The warning that a condition is.
-fn warning(condition: Condition, action: &'static str) -> Event {
-    Event { warning: true, reason: condition.reason.to_string(), action, message: condition.message }
+fn warning(condition: &Condition, action: &'static str) -> Event {
+    Event { warning: true, reason: condition.reason.to_string(), action, message: condition.message.to_string() }
 }
 
 /// The message about files that were written under their own name and are sections of another file now. The gateway refuses writes of

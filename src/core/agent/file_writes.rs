@@ -31,9 +31,9 @@ pub(crate) fn file_writes(desired: &Desired, status: &AgentStatus, observed: &Ob
     let emptied = files::unwanted(desired, records, &observed.files)
         .filter(|(_, outcome)| *outcome == UnwantedFile::Emptied)
         .map(|(record, _)| FileWrite {
-            name: record.name.clone(),
+            name: record.name.to_string(),
             content: RenderedText::of(String::new()),
-            expected: record.sha256.clone(),
+            expected: record.sha256.as_ref().map(ToString::to_string),
             only_if_missing: false,
         });
     files.iter().filter_map(write).chain(emptied).collect()

@@ -97,7 +97,11 @@ fn refused_state(
 
 /// The record of a file, if the wanted content was written before. A difference is then a change by another client.
 fn record_of_content<'a>(content: &RenderedText, record: Option<&'a FileStatus>) -> Option<&'a FileStatus> {
-    record.filter(|r| r.sha256.as_deref() == Some(content.sha256.as_str()))
+    record.filter(|r| has_content(r, content))
+}
+
+fn has_content(record: &FileStatus, content: &RenderedText) -> bool {
+    record.sha256.as_ref().is_some_and(|known| *known == *content.sha256)
 }
 
 /// Reads a file, unless it is too large.
@@ -198,9 +202,7 @@ fn decide_overwrite(content: &RenderedText, seen: Option<&ObservedFile>) -> File
 }
 
 fn matches_record(content: &RenderedText, record: Option<&FileStatus>, seen: &ObservedFile) -> bool {
-    record.is_some_and(|r| {
-        r.state == FileState::Synced && r.sha256.as_deref() == Some(content.sha256.as_str()) && is_unchanged(r, seen)
-    })
+    record.is_some_and(|r| r.state == FileState::Synced && has_content(r, content) && is_unchanged(r, seen))
 }
 
 /// Whether the file has the recorded size and time.
@@ -212,7 +214,7 @@ fn is_unchanged(record: &FileStatus, seen: &ObservedFile) -> bool {
 /// The record of a file of that name.
 #[must_use]
 pub fn record<'a>(records: &'a [FileStatus], name: &str) -> Option<&'a FileStatus> {
-    records.iter().find(|r| r.name == name)
+    records.iter().find(|r| r.name == *name)
 }
 
 /// Names of the files whose content has to be read before a decision. With `all`, the names include each `Always` file.
@@ -234,10 +236,10 @@ pub fn to_read(
         }
     };
     let emptied = unwanted(desired, records, seen).filter(|(record, outcome)| {
-        *outcome == UnwantedFile::Emptied && seen.get(&record.name).is_some_and(|file| file.sha256.is_none())
+        *outcome == UnwantedFile::Emptied && seen.get(&*record.name).is_some_and(|file| file.sha256.is_none())
     });
     let wanted = desired.files.iter().flatten().filter(unclear).map(|f| f.name.clone());
-    wanted.chain(emptied.map(|(record, _)| record.name.clone())).collect()
+    wanted.chain(emptied.map(|(record, _)| record.name.to_string())).collect()
 }
 
 /// The records of files that exist and are no longer wanted.
@@ -252,9 +254,9 @@ pub fn unwanted<'a>(
     let wanted = |name: &str| desired.files.iter().flatten().any(|file| file.name == name);
     let candidates = records.iter().filter(move |r| desired.files.is_some() && !wanted(&r.name));
     candidates.filter_map(|record| {
-        let there = seen.get(&record.name).filter(|file| file.size > 0)?;
+        let there = seen.get(&*record.name).filter(|file| file.size > 0)?;
         let as_written = match (&there.sha256, &record.sha256) {
-            (Some(is), Some(written)) => is == written,
+            (Some(is), Some(written)) => *written == **is,
             (Some(_), None) | (None, _) => is_unchanged(record, there),
         };
         let ours = matches!(record.state, FileState::Synced | FileState::Held) && as_written;
@@ -289,7 +291,7 @@ pub fn unwanted_statuses<'a>(
 #[must_use]
 pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&ObservedFile>) -> FileStatus {
     let blank = FileStatus {
-        name: file.name.clone(),
+        name: file.name.as_str().into(),
         state: FileState::Pending,
         sha256: None,
         into: None,
@@ -297,7 +299,9 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
         modified_at: None,
     };
     match (&file.delivery, decide(file, old, seen, Force::default())) {
-        (Delivery::Folded { into }, _) => FileStatus { state: FileState::Folded, into: Some(into.clone()), ..blank },
+        (Delivery::Folded { into }, _) => {
+            FileStatus { state: FileState::Folded, into: Some(into.as_str().into()), ..blank }
+        }
         (Delivery::Held { .. }, FileDecision::Nothing(_)) if let Some(held) = held_record(old, seen) => {
             FileStatus { state: FileState::Held, ..held.clone() }
         }
@@ -306,7 +310,7 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
             FileDecision::Nothing(state @ (FileState::Synced | FileState::Drifted | FileState::Ignored)),
         ) => FileStatus {
             state,
-            sha256: Some(content.sha256.clone()),
+            sha256: Some(content.sha256.as_str().into()),
             size: seen.map(|s| s.size),
             modified_at: seen.and_then(ObservedFile::modified_at),
             ..blank

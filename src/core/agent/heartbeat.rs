@@ -32,7 +32,7 @@ impl AgentHeartbeat {
     #[must_use]
     pub fn of(agent: &Agent, board: Option<&Board>, gateway: Option<&AgentGateway>, adopted: bool) -> Self {
         let default = gateway.and_then(|gateway| gateway.spec.heartbeat.as_ref()).filter(|_| !adopted);
-        let settings = merge(agent.spec.heartbeat.as_ref(), default);
+        let settings = merge(agent.spec.heartbeat.as_deref(), default);
         let interval = settings.interval.map_or(DEFAULT_INTERVAL, Interval::get);
         let is_left = adopted && settings.interval.is_none() && settings.enabled.is_none();
         let is_off = paused(agent, board).is_some() || settings.enabled == Some(false);

@@ -44,7 +44,7 @@ fn unsettled_flaw(status: &AgentStatus) -> Option<(ConditionStatus, Reason, Stri
     let before = find(&status.conditions, ConditionType::HeartbeatConfigured)?;
     let shown_by_outcomes = [Reason::HeartbeatSkipped, Reason::HeartbeatFailed];
     let reason = shown_by_outcomes.into_iter().find(|reason| before.reason == *reason)?;
-    Some((ConditionStatus::False, reason, before.message.clone()))
+    Some((ConditionStatus::False, reason, before.message.to_string()))
 }
 
 fn working(observed: &ObservedHeartbeat) -> String {

@@ -287,14 +287,18 @@ impl DueCalls {
         let (stopped, hours, shows_outcomes) = match observed {
             // The last skipped heartbeat moves the begin of the silence.
             Some(ObservedHeartbeat { flaw: Some(HeartbeatFlaw::Skipped(SkipReason::Other(_))), hours, .. }) => {
-                (false, hours, true)
+                (false, hours.as_ref(), true)
             }
             Some(ObservedHeartbeat { flaw, hours, shows_outcomes, .. }) => {
-                (flaw.as_ref().is_some_and(|flaw| is_without_calls(flaw.reason().as_str())), hours, *shows_outcomes)
+                let is_stopped = flaw.as_ref().is_some_and(|flaw| is_without_calls(flaw.reason().as_str()));
+                (is_stopped, hours.as_ref(), *shows_outcomes)
             }
-            None => (recorded().is_some_and(|reason| is_without_calls(&reason)), &status.active_hours, false),
+            None => {
+                let is_stopped = recorded().is_some_and(|reason| is_without_calls(&reason));
+                (is_stopped, status.active_hours.as_deref(), false)
+            }
         };
-        let hours = match HeartbeatHours::of(hours.as_ref()) {
+        let hours = match HeartbeatHours::of(hours) {
             // Each heartbeat outside the hours is skipped, and the gateway shows it.
             HeartbeatHours::Unknown if shows_outcomes => HeartbeatHours::Always,
             hours => hours,

@@ -114,7 +114,7 @@ fn a_window_in_an_unknown_zone_lets_no_silence_count_unless_the_gateway_shows_it
     assert_eq!((due(&old), old.flaw.clone()), (false, None));
     let new = observed(&inventory(RosterShape::Entries, &hours, &json!({})), &ended(HeartbeatResult::Ran, 0));
     assert!(due(&new));
-    let status = AgentStatus { active_hours: new.hours.clone(), ..AgentStatus::default() };
+    let status = AgentStatus { active_hours: new.hours.clone().map(Box::new), ..AgentStatus::default() };
     assert!(DueCalls::of(None, &status).are_none(), "while the gateway is away");
     let empty = json!({ "heartbeat": { "activeHours": { "start": "08:00", "end": "08:00" } } });
     let empty = observed(&inventory(RosterShape::List, &empty, &json!({})), &HeartbeatJobs::NoJobs);

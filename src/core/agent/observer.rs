@@ -120,7 +120,7 @@ impl ObserverInput<'_> {
         new.gateway = Some(gateway.clone());
         if let Some(seen) = self.seen.filter(|seen| seen.is_served) {
             new.workspace_path = seen.workspace.clone().or(new.workspace_path.take());
-            new.active_hours.clone_from(&seen.heartbeat.hours);
+            new.active_hours = seen.heartbeat.hours.clone().map(Box::new);
             new.last_run = seen.activity.run.map(RunStatus::from).or(new.last_run.take());
         }
         requests.decline(new, NOT_REQUESTED, now);

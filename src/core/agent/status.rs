@@ -31,7 +31,7 @@ use crate::openclaw::model::AgentEntry;
 pub fn status(input: &StatusInput<'_>) -> AgentStatus {
     let mut new = input.old.clone();
     new.observed_generation = input.generation;
-    new.revocation = input.revocation.cloned();
+    new.revocation = input.revocation.cloned().map(Box::new);
     if let Some(heartbeat) = input.heartbeat {
         new.heartbeat = Some(heartbeat.clone());
     }
@@ -55,9 +55,10 @@ pub fn status(input: &StatusInput<'_>) -> AgentStatus {
     set_progress(&mut new.conditions, &progress);
     fill(&mut new.conditions, &ALL, generation, now);
     let failed = input.blocker.filter(|blocker| !blocker.is_suspension());
-    new.last_error = failed.map(|blocker| last_error(blocker.error(), input.old.last_error.as_ref(), now));
+    new.last_error =
+        failed.map(|blocker| last_error(blocker.error(), input.old.last_error.as_deref(), now)).map(Box::new);
     new.phase = Some(phase(&new, input));
-    if keeps_conditions(input, new.last_error.as_ref()) {
+    if keeps_conditions(input, new.last_error.as_deref()) {
         new.conditions.clone_from(&input.old.conditions);
         new.phase = input.old.phase;
     }
@@ -85,7 +86,7 @@ pub fn terminating(old: &AgentStatus, generation: i64, error: Option<&ReconcileE
         set(&mut new.conditions, &ConditionUpdate::new(kind, status, reason, message), generation, now);
     }
     clear(&mut new.conditions, ConditionType::Stalled);
-    new.last_error = error.map(|error| last_error(error, old.last_error.as_ref(), now));
+    new.last_error = error.map(|error| last_error(error, old.last_error.as_deref(), now)).map(Box::new);
     new
 }
 
@@ -150,7 +151,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
         new.files =
             files.iter().map(status).chain(files::unwanted_statuses(desired, old_files, &observed.files)).collect();
     }
-    new.soul.clone_from(&desired.soul);
+    new.soul = desired.soul.clone().map(Box::new);
     new.agent_id = Some(desired.identity.agent_id.clone());
     new.session_key = Some(desired.identity.session_key.clone());
     new.workspace_path = Some(desired.identity.workspace.clone());
@@ -181,7 +182,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
             false => ResetProgress::Unchanged,
         };
         new.rewritten.clone_from(&observed.rewritten);
-        new.active_hours.clone_from(&observed.heartbeat.hours);
+        new.active_hours = observed.heartbeat.hours.clone().map(Box::new);
         new.session = session::status(desired, new, observed, reset);
         new.last_run = observed.activity.run.map(RunStatus::from).or(new.last_run.take());
     }

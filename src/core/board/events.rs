@@ -14,7 +14,7 @@ pub fn of_change(old: &BoardStatus, new: &BoardStatus) -> Option<Event> {
         warning: ready.status != "True",
         reason: ready.reason.to_string(),
         action: "Reconcile",
-        message: ready.message.clone(),
+        message: ready.message.to_string(),
     })
 }
 

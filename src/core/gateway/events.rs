@@ -25,7 +25,7 @@ fn ready_changed(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<E
     let message = if ready.reason == Reason::PairingRequired.as_str() {
         "the gateway requires an approval of this device; run the command in the condition Paired".to_owned()
     } else {
-        ready.message.clone()
+        ready.message.to_string()
     };
     (!is_unchanged && !is_quiet).then(|| Event {
         warning: ready.status != "True",

@@ -124,7 +124,12 @@ pub fn stopped_event(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Opti
         find(&status.conditions, C::HeartbeatsShared).filter(|condition| condition.status == "False").cloned()
     };
     let now = is_stopped(new).filter(|_| is_stopped(old).is_none())?;
-    Some(Event { warning: true, reason: now.reason.to_string(), action: "WriteConfig", message: now.message })
+    Some(Event {
+        warning: true,
+        reason: now.reason.to_string(),
+        action: "WriteConfig",
+        message: now.message.to_string(),
+    })
 }
 
 /// The decision about the recorded heartbeat blocks of an AgentGateway that is being deleted.

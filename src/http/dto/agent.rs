@@ -168,7 +168,7 @@ impl Entry {
             openclaw_session_id: status.and_then(|s| s.session_key.clone()),
             ready: is_true(conditions, ConditionType::Ready),
             reason: ready.map(|c| c.reason.to_string()),
-            message: ready.map(|c| c.message.clone()),
+            message: ready.map(|c| c.message.to_string()),
             last_seen_at: heartbeat.map(|h| ApiTime::from(&h.last_seen)),
             current_task_id: heartbeat.and_then(|h| h.current_task.clone()),
             created_at: meta.creation_timestamp.as_ref().map(ApiTime::from),

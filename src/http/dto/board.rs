@@ -42,7 +42,7 @@ impl CommonFields {
             resource_name: meta.name.clone(),
             ready: is_true(conditions, ConditionType::Ready),
             reason: ready.map(|c| c.reason.to_string()),
-            message: ready.map(|c| c.message.clone()),
+            message: ready.map(|c| c.message.to_string()),
             created_at: meta.creation_timestamp.as_ref().map(ApiTime::from),
         }
     }

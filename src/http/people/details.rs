@@ -150,7 +150,7 @@ impl From<&AgentStatus> for StatusDetail {
             token: status.token.as_ref().map(TokenDetail::from),
             wake: status.wake.as_ref().map(WakeDetail::from),
             requests: status.requests.iter().map(RequestDetail::from).collect(),
-            last_error: status.last_error.as_ref().map(LastErrorDetail::from),
+            last_error: status.last_error.as_deref().map(LastErrorDetail::from),
             workspace_path: status.workspace_path.clone(),
         }
     }
@@ -166,7 +166,7 @@ impl From<&Condition> for ConditionDetail {
             kind: condition.type_.to_string(),
             status: condition.status.to_string(),
             reason: condition.reason.to_string(),
-            message: condition.message.clone(),
+            message: condition.message.to_string(),
             last_transition_time: ApiTime::from(&condition.last_transition_time),
         }
     }
@@ -174,7 +174,8 @@ impl From<&Condition> for ConditionDetail {
 
 impl From<&FileStatus> for FileDetail {
     fn from(file: &FileStatus) -> Self {
-        Self { name: file.name.clone(), state: file.state, into: file.into.clone(), size: file.size }
+        let into = file.into.as_ref().map(ToString::to_string);
+        Self { name: file.name.to_string(), state: file.state, into, size: file.size }
     }
 }
 
