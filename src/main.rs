@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// An operator holds many small objects for long, and sets up thousands of agents at a time. The allocators of glibc and musl keep what is free
-/// among what is used; this one gives it back (docs/performance.md). `.cargo/config.toml` has its settings.
+/// glibc's allocator gave no free memory back to the kernel after a set-up of many agents. jemalloc gives it back (docs/performance.md).
+/// `.cargo/config.toml` has its settings.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -4,11 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A SHA-256, shown as 64 lower-case hexadecimal digits. It takes no memory for these: the cache has thousands of Agents with eight files each.
+/// A SHA-256, shown as 64 lower-case hexadecimal digits. It keeps the 32 bytes of the hash and no text: the cache has thousands of Agents with eight
+/// files each.
 ///
 /// A text of another form, which somebody wrote into a status, stays as it is. It equals no hash.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Sha256Hex {
+pub struct Sha256Hex(Form);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Form {
     /// The bytes of the hash.
     Hash([u8; 32]),
     /// A text of another form.
@@ -35,31 +39,31 @@ fn parse(text: &str) -> Option<[u8; 32]> {
 
 impl From<&str> for Sha256Hex {
     fn from(text: &str) -> Self {
-        parse(text).map_or_else(|| Self::Other(text.into()), Self::Hash)
+        Self(parse(text).map_or_else(|| Form::Other(text.into()), Form::Hash))
     }
 }
 
 impl PartialEq<str> for Sha256Hex {
     fn eq(&self, other: &str) -> bool {
-        match self {
-            Self::Hash(bytes) => parse(other).is_some_and(|other| other == *bytes),
-            Self::Other(text) => **text == *other,
+        match &self.0 {
+            Form::Hash(bytes) => parse(other).is_some_and(|other| other == *bytes),
+            Form::Other(text) => **text == *other,
         }
     }
 }
 
 impl fmt::Display for Sha256Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hash(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
-            Self::Other(text) => f.write_str(text),
+        match &self.0 {
+            Form::Hash(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            Form::Other(text) => f.write_str(text),
         }
     }
 }
 
 impl fmt::Debug for Sha256Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{self}\"")
+        fmt::Debug::fmt(&self.to_string(), f)
     }
 }
 
@@ -90,7 +94,7 @@ mod tests {
         let (upper, long) = (HASH.to_uppercase(), format!("{HASH}0"));
         for (text, is_hash) in [(HASH, true), (short, false), (&upper, false), (&long, false), ("", false)] {
             let read: Sha256Hex = serde_json::from_value(json!(text)).unwrap();
-            assert_eq!(matches!(read, Sha256Hex::Hash(_)), is_hash, "{text}");
+            assert_eq!(matches!(read.0, Form::Hash(_)), is_hash, "{text}");
             assert_eq!(serde_json::to_value(&read).unwrap(), json!(text));
             assert!(read == *text && read != *other, "{text}");
         }

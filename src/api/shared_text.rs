@@ -7,10 +7,11 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A text. Equal ones share their memory: a message in the conditions of one healthy Agent is in those of thousands.
+/// A text. Equal texts share their memory: a message in the conditions of one healthy Agent is in those of thousands.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SharedText(Arc<str>);
 
+/// One table for the process: no result depends on it, and its lock is held for a lookup alone.
 static TEXTS: LazyLock<Mutex<Texts>> = LazyLock::new(|| Mutex::new(Texts::default()));
 
 /// The texts in use, and some that were in use.
@@ -22,17 +23,22 @@ struct Texts {
 }
 
 impl Texts {
-    /// The number of new texts between two looks at all of them, at least. A look costs as much as the texts that came since the last one.
+    /// The number of new texts between two looks at all of them, at least. A look visits at most twice as many texts as came since the last one.
     const FEW: usize = 1024;
+    /// The length of the texts that are shared, at most, in bytes. Longer ones are about one object.
+    const MAX_BYTES: usize = 256;
 
     fn share(&mut self, text: &str) -> Arc<str> {
+        if text.len() > Self::MAX_BYTES {
+            return Arc::from(text);
+        }
         if let Some(known) = self.known.get(text) {
             return Arc::clone(known);
         }
         if self.known.len() >= 2 * self.used + Self::FEW {
             self.known.retain(|known| Arc::strong_count(known) > 1);
-            self.known.shrink_to_fit();
             self.used = self.known.len();
+            self.known.shrink_to(2 * self.used + Self::FEW);
         }
         let text = Arc::from(text);
         self.known.insert(Arc::clone(&text));
@@ -131,5 +137,7 @@ mod tests {
         }
         assert!(texts.known.len() <= 2 * kept.len() + Texts::FEW, "{}", texts.known.len());
         assert!(kept.iter().all(|text| texts.known.contains(text)));
+        let (known, long) = (texts.known.len(), "x".repeat(Texts::MAX_BYTES + 1));
+        assert_eq!((&*texts.share(&long), texts.known.len()), (long.as_str(), known), "a long text is not kept");
     }
 }

@@ -10,7 +10,7 @@ use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
 use tokio::sync::watch;
 
-use super::compact::compact;
+use super::compact::compact_guarded;
 use super::guarded::{Guarded, Unreadable};
 use super::keys::Keys;
 use super::versions::{is_end, is_later};
@@ -276,7 +276,7 @@ impl<K: Indexed> CacheWriter<K> {
     /// has it is no change, and is not kept while the list goes on.
     pub fn apply(&mut self, event: Event<Guarded<K>>) -> Vec<CacheChange<K>> {
         match event {
-            Event::Apply(object) => self.put(object),
+            Event::Apply(object) => self.put(compact_guarded(object)),
             Event::Delete(object) => vec![self.delete(&ObjectKey::of(object.meta()), object)],
             Event::Init => {
                 self.listed.clear();
@@ -286,7 +286,7 @@ impl<K: Indexed> CacheWriter<K> {
             Event::InitApply(object) => {
                 let key = ObjectKey::of(object.meta());
                 if !self.has(&key, object.meta()) {
-                    self.changed.push(object);
+                    self.changed.push(compact_guarded(object));
                 }
                 self.listed.insert(key);
                 Vec::new()
@@ -341,7 +341,7 @@ impl<K: Indexed> CacheWriter<K> {
     fn put(&mut self, object: Guarded<K>) -> Vec<CacheChange<K>> {
         match object.0 {
             Ok(object) => {
-                let now = Arc::new(compact(object));
+                let now = Arc::new(object);
                 match self.tables().put(&now) {
                     // Another object with the same name.
                     Some(before) if before.meta().uid != now.meta().uid => {

@@ -210,5 +210,5 @@ fn the_binary_has_the_settings_of_its_allocator() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_muster"));
     let output = command.arg("--version").env("_RJEM_MALLOC_CONF", "confirm_conf:true").output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.contains("\"narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0\""), "{said}");
+    assert!(output.status.success() && said.contains("narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0\""), "{said}");
 }
