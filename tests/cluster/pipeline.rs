@@ -145,6 +145,7 @@ pub(crate) async fn a_pipeline_applies_changes_suspends_and_prunes_a_fleet(stack
     let soul = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "texts" }, "data": texts });
     let mut templated = agent("one", "first");
     templated["spec"]["templates"] = json!({ "configMapRef": { "name": "texts" } });
+    templated["metadata"]["labels"] = json!({ "team": "infra" });
     let base = [secret, soul, stack.gateway(), board("ops")];
     let commit = |agents: &[Value]| [&base[..], agents].concat();
     let mut pipeline = Pipeline::new(&fleet)?;
@@ -160,11 +161,14 @@ pub(crate) async fn a_pipeline_applies_changes_suspends_and_prunes_a_fleet(stack
     assert!(stack.file(&fleet, "one", "SOUL.md").await?.contains("You serve one."));
     pipeline.until_no_difference().await?;
 
-    // A change is done when it is in the files.
+    // A change is done when it is in the files. A label that leaves the folder leaves the object, although the operator has written its status.
+    assert_eq!(fleet.field("agent/one", ".metadata.labels.team").await?, "infra");
+    templated["metadata"]["labels"] = json!({});
     templated["spec"]["identityProfile"]["purpose"] = json!("another purpose");
     pipeline.run(&commit(&[templated.clone(), agent("two", "second")])).await?;
     let identity = stack.file(&fleet, "one", "IDENTITY.md").await?;
     assert!(identity.contains("another purpose"), "{identity}");
+    assert_eq!(fleet.field("agent/one", ".metadata.labels.team").await?, "");
 
     // A mistake fails, with its cause, and holds up no other object.
     let mut broken = templated.clone();
