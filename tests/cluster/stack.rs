@@ -100,7 +100,8 @@ impl Stack {
             "workspaceRoot": "~/workspaces",
             "apiUrl": self.operator.api_url(),
             "resyncInterval": "10s",
-            "cleanupTimeout": "5s",
+            // 2026.9.6 removes an agent in up to eight seconds beside other work.
+            "cleanupTimeout": "20s",
         });
         manifest("AgentGateway", "gw", spec)
     }
