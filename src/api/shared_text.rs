@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A text. Equal texts share their memory: a message in the conditions of one healthy Agent is in those of thousands.
+/// A text. Equal texts share their memory: the conditions of thousands of healthy Agents have the same messages.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SharedText(Arc<str>);
 

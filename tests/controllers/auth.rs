@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use muster::api::conditions::find;
 use muster::api::gateway::{AgentGatewayStatus, Pairing};
 use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, ConditionType};
@@ -18,20 +17,15 @@ fn status(rig: &Rig) -> AgentGatewayStatus {
     rig.cluster.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
 }
 
-/// Status, reason and message of a condition of the gateway.
-fn condition(rig: &Rig, kind: ConditionType) -> (String, String, String) {
-    let conditions = status(rig).conditions;
-    find(&conditions, kind)
-        .map(|c| (c.status.to_string(), c.reason.to_string(), c.message.to_string()))
-        .unwrap_or_default()
-}
-
 async fn until_ready(rig: &mut Rig) {
-    rig.until("the gateway to be Ready", |rig| condition(rig, ConditionType::Ready).0 == "True").await;
+    rig.until("the gateway to be Ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
 }
 
 async fn until_pairing(rig: &mut Rig) -> Pairing {
-    rig.until("the request for approval", |rig| condition(rig, ConditionType::Paired).1 == "PairingRequired").await;
+    rig.until("the request for approval", |rig| {
+        rig.gateway_condition("gw", ConditionType::Paired).1 == "PairingRequired"
+    })
+    .await;
     status(rig).pairing.unwrap()
 }
 
@@ -60,7 +54,7 @@ async fn an_unapproved_device_reports_the_approval_command_and_its_expiry_and_co
     let until = pairing.expires_at.clone().unwrap().0;
     let minutes = until.duration_since(before).as_secs().div_euclid(60);
     assert_eq!(minutes, 5, "{until}");
-    let (paired, _, message) = condition(&rig, ConditionType::Paired);
+    let (paired, _, message) = rig.gateway_condition("gw", ConditionType::Paired);
     assert_eq!(paired, "False");
     assert!(message.contains(&pairing.command) && message.contains(&until.to_string()), "{message}");
     let events = rig.cluster.events().clone();
@@ -74,7 +68,7 @@ async fn an_unapproved_device_reports_the_approval_command_and_its_expiry_and_co
     assert_eq!(status(&rig).pairing, Some(pairing.clone()), "the expiry of the same request is unchanged");
     assert!(gateway.approve_pairing(&pairing.request_id));
     until_ready(&mut rig).await;
-    assert_eq!((status(&rig).pairing, condition(&rig, ConditionType::Paired).0.as_str()), (None, "True"));
+    assert_eq!((status(&rig).pairing, rig.gateway_condition("gw", ConditionType::Paired).0.as_str()), (None, "True"));
     assert!(device_secret_value(&rig, "device-token").is_some(), "the issued device token is stored");
 }
 
@@ -87,8 +81,11 @@ async fn an_unsafe_pairing_request_id_is_never_part_of_a_command() {
             Fault::on("connect").error("NOT_PAIRED", "pairing\u{1b}[2J required\u{202e}", false).details(details);
         gateway.inject(required.lasting(Duration::from_mins(2)));
         gateway.drop_connections();
-        rig.until("the pairing request", |rig| condition(rig, ConditionType::Paired).1 == "PairingRequired").await;
-        let (_, _, message) = condition(&rig, ConditionType::Paired);
+        rig.until("the pairing request", |rig| {
+            rig.gateway_condition("gw", ConditionType::Paired).1 == "PairingRequired"
+        })
+        .await;
+        let (_, _, message) = rig.gateway_condition("gw", ConditionType::Paired);
         assert_eq!(status(&rig).pairing, None);
         for part in
             ["openclaw devices list", &status(&rig).device_id.unwrap(), "pairing[2J required (PAIRING_REQUIRED)"]
@@ -111,7 +108,10 @@ async fn an_unsafe_command_in_the_status_is_removed_after_a_restart() {
     gateway.lose_host();
     rig.start();
     rig.run_for(Duration::from_mins(2)).await;
-    assert_eq!((status(&rig).pairing, condition(&rig, ConditionType::Reachable).0.as_str()), (None, "False"));
+    assert_eq!(
+        (status(&rig).pairing, rig.gateway_condition("gw", ConditionType::Reachable).0.as_str()),
+        (None, "False")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +138,7 @@ async fn a_revoked_device_requests_approval_again_and_recovers_after_it() {
     let (mut rig, gateway) = paired().await;
     assert!(gateway.revoke_device(&status(&rig).device_id.unwrap()));
     let pairing = until_pairing(&mut rig).await;
-    assert_eq!(condition(&rig, ConditionType::Ready).0, "False");
+    assert_eq!(rig.gateway_condition("gw", ConditionType::Ready).0, "False");
     assert!(gateway.approve_pairing(&pairing.request_id));
     until_ready(&mut rig).await;
 }
@@ -148,10 +148,13 @@ async fn authenticated_reports_a_changed_credential_while_the_device_token_still
     let (mut rig, gateway) = paired().await;
     gateway.change_token(NEW_CREDENTIAL);
     gateway.restart();
-    let authenticated = |rig: &Rig| condition(rig, ConditionType::Authenticated);
+    let authenticated = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Authenticated);
     rig.until("the report of the changed credential", |rig| authenticated(rig).2.contains("token of its own device"))
         .await;
-    assert_eq!((authenticated(&rig).0.as_str(), condition(&rig, ConditionType::Ready).0.as_str()), ("True", "True"));
+    assert_eq!(
+        (authenticated(&rig).0.as_str(), rig.gateway_condition("gw", ConditionType::Ready).0.as_str()),
+        ("True", "True")
+    );
     assert!(authenticated(&rig).2.contains("spec.auth"), "{}", authenticated(&rig).2);
     assert_eq!(
         device_secret_value(&rig, "last-good-credential").as_deref(),
@@ -196,7 +199,8 @@ async fn a_credential_changed_at_the_gateway_first_fails_until_the_secret_is_upd
     until_ready(&mut rig).await;
     gateway.change_token(NEW_CREDENTIAL);
     gateway.restart();
-    rig.until("BadCredentials", |rig| condition(rig, ConditionType::Authenticated).1 == "BadCredentials").await;
+    rig.until("BadCredentials", |rig| rig.gateway_condition("gw", ConditionType::Authenticated).1 == "BadCredentials")
+        .await;
     rig.secret("gw-auth", "token", NEW_CREDENTIAL);
     until_ready(&mut rig).await;
 }
@@ -258,10 +262,10 @@ async fn a_password_authenticates_to_a_remote_gateway_once_the_device_is_approve
 async fn a_wrong_password_is_reported_and_a_corrected_secret_recovers() {
     for (remote, rig) in [(false, Rig::new()), (true, Rig::remote())] {
         let (mut rig, gateway) = with_password(rig, "wombat-0815");
-        let authenticated = |rig: &Rig| condition(rig, ConditionType::Authenticated);
+        let authenticated = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Authenticated);
         rig.until("BadCredentials", |rig| authenticated(rig).1 == "BadCredentials").await;
         assert_eq!(
-            (authenticated(&rig).0.as_str(), condition(&rig, ConditionType::Ready).0.as_str()),
+            (authenticated(&rig).0.as_str(), rig.gateway_condition("gw", ConditionType::Ready).0.as_str()),
             ("False", "False")
         );
         assert!(authenticated(&rig).2.contains("spec.auth"), "{}", authenticated(&rig).2);
@@ -318,7 +322,7 @@ async fn a_renewed_pairing_request_keeps_its_id_and_gets_a_later_expiry() {
         assert_eq!((&now.request_id, &now.command), (&first.request_id, &first.command));
         assert_eq!(gateway.pairing_requests(), [first.request_id]);
         assert!(now.expires_at.clone().unwrap().0 > rig.cluster.now());
-        let message = condition(&rig, ConditionType::Paired).2;
+        let message = rig.gateway_condition("gw", ConditionType::Paired).2;
         assert!(message.contains(&now.expires_at.unwrap().0.to_string()), "{message}");
         leave_pairing_unanswered(&mut rig, Duration::from_mins(20)).await;
         assert!(gateway.approve_pairing(&now.request_id));
@@ -340,7 +344,7 @@ async fn no_connection_is_attempted_before_the_gateways_auth_retry_time() {
     for pair in dials.windows(2) {
         assert!(pair[1] - pair[0] >= RETRY_AFTER, "the next connection came after {:?}", pair[1] - pair[0]);
     }
-    let (authenticated, reason, _) = condition(&rig, ConditionType::Authenticated);
+    let (authenticated, reason, _) = rig.gateway_condition("gw", ConditionType::Authenticated);
     assert_eq!((authenticated.as_str(), reason.as_str()), ("False", "RateLimited"));
     rig.run_for(Duration::from_mins(20)).await;
     until_ready(&mut rig).await;
@@ -353,9 +357,9 @@ async fn a_device_token_authenticates_while_the_shared_credential_is_locked_out(
     gateway.drop_connections();
     rig.run_for(Duration::from_mins(1)).await;
     assert_eq!(gateway.connections(), 1);
-    let (authenticated, _, message) = condition(&rig, ConditionType::Authenticated);
+    let (authenticated, _, message) = rig.gateway_condition("gw", ConditionType::Authenticated);
     assert_eq!(
-        (authenticated.as_str(), condition(&rig, ConditionType::Ready).0.as_str()),
+        (authenticated.as_str(), rig.gateway_condition("gw", ConditionType::Ready).0.as_str()),
         ("True", "True"),
         "{message}"
     );

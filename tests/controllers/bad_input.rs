@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use muster::api::conditions::find;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster::controllers::agent;
@@ -13,16 +12,9 @@ use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig, gateway_manifest};
 
-fn gateway_condition(rig: &Rig, kind: ConditionType) -> (String, String, String) {
-    let state = &rig.cluster;
-    let status = state.gateways()[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default();
-    let found = find(&status.conditions, kind);
-    found.map(|c| (c.status.to_string(), c.reason.to_string(), c.message.to_string())).unwrap_or_default()
-}
-
 async fn until_gateway(rig: &mut Rig, kind: ConditionType, reason: &str) -> String {
-    rig.until(reason, |rig| gateway_condition(rig, kind).1 == reason).await;
-    gateway_condition(rig, kind).2
+    rig.until(reason, |rig| rig.gateway_condition("gw", kind).1 == reason).await;
+    rig.gateway_condition("gw", kind).2
 }
 
 /// The message of `Ready` of an Agent that ends with this reason.
@@ -220,8 +212,12 @@ async fn a_wrong_token_is_reported_with_the_gateways_code_and_the_right_token_re
     let message = until_gateway(&mut rig, ConditionType::Authenticated, "BadCredentials").await;
     assert!(message.contains("AUTH_TOKEN_MISMATCH") && message.contains("spec.auth"), "{message}");
     assert!(!message.contains("wrong"), "{message}");
-    assert_eq!(gateway_condition(&rig, ConditionType::Ready).1, "BadCredentials", "Ready shows the cause");
-    assert_eq!(gateway_condition(&rig, ConditionType::Stalled).0, "True", "a wrong token needs a change by the user");
+    assert_eq!(rig.gateway_condition("gw", ConditionType::Ready).1, "BadCredentials", "Ready shows the cause");
+    assert_eq!(
+        rig.gateway_condition("gw", ConditionType::Stalled).0,
+        "True",
+        "a wrong token needs a change by the user"
+    );
     rig.secret("gw-auth", "token", "secret-token");
     until_gateway(&mut rig, ConditionType::Ready, "Connected").await;
 }
@@ -324,7 +320,7 @@ async fn a_quota_that_denies_the_token_secret_is_reported_and_retried_with_the_g
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
     let words = r#"secrets "one-token" is forbidden: exceeded quota: small, requested: secrets=1, used: secrets=2, limited: secrets=2"#;
-    rig.until("the gateway", |rig| gateway_condition(rig, ConditionType::Ready).0 == "True").await;
+    rig.until("the gateway", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
     rig.faults.state().denied_secrets = Some((403, words.to_owned()));
     rig.worker("one");
     let message = rig.until_reason("one", "KubernetesError").await;
